@@ -1,0 +1,246 @@
+"""Drives flat CPU buffers through the compiled kernels, in threads, or through the portable ones."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from ...formats.rounding import DETERMINISTIC, Rounding
+from .. import kernels
+from ..layouts import Layout
+from ..philox import philox
+from ..tables import Codebook, Grid
+from .integers import NumpyIntegers, NumpyWords
+
+_PORTABLE_CHUNK = 1 << 16
+_THREADED_FROM = 1 << 20  # elements, a third of a millisecond of work; starting the threads takes a tenth
+_MODE = {mode.name: index for index, mode in enumerate(DETERMINISTIC)}
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Where the elements of a buffer lie in the random stream.
+
+    Args:
+        key: (stream, step, seed low word, seed high word).
+        row_starts: (r,) uint64, the logical index at which each of r equal rows of the buffer starts.
+    """
+
+    key: tuple[int, int, int, int]
+    row_starts: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One pass over a buffer: values to values, or to codes."""
+
+    table: Grid | Codebook
+    layout: Layout
+    rounding: Rounding
+    overflow: str | None
+    encode: bool = False
+    nan_code: int = -1
+    noise: Noise | None = None
+
+
+def run(job: Job, x: np.ndarray, out: np.ndarray) -> None:
+    """Write the results of x to out.
+
+    Args:
+        x: (n,) contiguous int16, int32 or int64, the bits of the layout.
+        out: (n,) contiguous; the same bits dtype, or an unsigned one for codes. May be x itself.
+    """
+    worker = _worker(job)
+    if x.size < _THREADED_FROM:
+        worker(x, out, job.noise)
+        return
+    pieces = list(_pieces(job, x, out))
+    with ThreadPoolExecutor(len(pieces)) as pool:  # made anew: a pool kept across calls would not survive a fork
+        for done in [pool.submit(worker, *piece) for piece in pieces]:
+            done.result()
+
+
+def _pieces(job: Job, x: np.ndarray, out: np.ndarray):
+    """Split a buffer, rows kept whole where there is more than one."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    rows = job.noise.row_starts.size if job.noise else 1
+    unit = x.size // rows if rows > 1 else 64
+    bounds = [x.size * k // count // unit * unit for k in range(count)] + [x.size]
+    for lo, hi in zip(bounds, bounds[1:]):
+        if hi > lo:
+            yield x[lo:hi], out[lo:hi], _noise_part(job.noise, lo, hi, rows, unit)
+
+
+def _noise_part(noise: Noise | None, lo: int, hi: int, rows: int, unit: int) -> Noise | None:
+    if noise is None:
+        return None
+    if rows > 1:
+        return Noise(noise.key, noise.row_starts[lo // unit : hi // unit])
+    return Noise(noise.key, noise.row_starts + np.uint64(lo))
+
+
+Worker = Callable[[np.ndarray, np.ndarray, Noise | None], None]
+
+
+def _worker(job: Job) -> Worker:
+    if isinstance(job.table, Codebook):
+        if job.rounding.stochastic:
+            return _portable(job)
+        return _compiled_codebook(job)
+    p = parameters(job.table, job.layout, job.rounding, job.overflow, job.nan_code)
+    if p is None:
+        return _portable(job)
+    return _compiled_stochastic(job, p) if job.rounding.stochastic else _compiled_deterministic(job, p)
+
+
+def _compiled_deterministic(job: Job, p: np.ndarray) -> Worker:
+    from .numba import deterministic
+
+    return lambda x, out, noise: deterministic(x, out, p, job.encode, np.may_share_memory(x, out))
+
+
+def _compiled_stochastic(job: Job, p: np.ndarray) -> Worker:
+    from .numba import stochastic
+
+    transform, sticky = word_transform(job.rounding, job.layout.work_width)
+
+    def work(x: np.ndarray, out: np.ndarray, noise: Noise | None) -> None:
+        if noise is None:
+            raise ValueError("stochastic rounding needs random words")
+        stochastic(x, out, p, job.encode, noise.row_starts, np.array(noise.key, np.uint64), transform, sticky)
+
+    return work
+
+
+def _compiled_codebook(job: Job) -> Worker:
+    from .numba import codebook
+
+    book, layout = job.table, job.layout
+    integer = np.int64 if layout.work_width == 64 else np.int32
+    thresholds = book.thresholds[_MODE[job.rounding.name]]
+    results = book.codes if job.encode else book.values
+    nan = integer(job.nan_code if job.encode else layout.nan)
+    p = np.array([layout.magnitude_mask, layout.infinity, 1 << (thresholds.size.bit_length() - 1)], integer)
+    return lambda x, out, noise: codebook(x, out, p, thresholds, results, nan)
+
+
+def _portable(job: Job) -> Worker:
+    """The kernels over NumPy, in chunks that bound their temporaries."""
+
+    def work(x: np.ndarray, out: np.ndarray, noise: Noise | None) -> None:
+        rows = noise.row_starts.size if noise else 1
+        row_size = x.size // rows
+        for row in range(rows):
+            for lo in range(row * row_size, (row + 1) * row_size, _PORTABLE_CHUNK):
+                hi = min(lo + _PORTABLE_CHUNK, (row + 1) * row_size)
+                words = None
+                if noise is not None:
+                    first = int(noise.row_starts[row]) + lo - row * row_size
+                    words = random_words(noise.key, first, hi - lo, job.layout)
+                out[lo:hi] = portable(job, x[lo:hi], words)
+
+    return work
+
+
+def portable(job: Job, x: np.ndarray, words: np.ndarray | None) -> np.ndarray:
+    """The portable kernel over one chunk of bits; the result is still in the kernel's integers."""
+    xp = NumpyIntegers(job.layout.work_width)
+    bits = x.astype(xp.dtype)
+    if isinstance(job.table, Codebook):
+        index = kernels.round_to_codebook(xp, job.layout, job.table, bits, job.rounding, words)
+        results = (job.table.codes if job.encode else job.table.values)[index]
+        nan = job.nan_code if job.encode else job.layout.nan
+        return np.where((bits & job.layout.magnitude_mask) > job.layout.infinity, xp.dtype(nan), results)
+    result = kernels.round_to_grid(xp, job.layout, job.table, bits, job.rounding, job.overflow, words)
+    return kernels.encode_grid(xp, job.layout, job.table, result, job.nan_code) if job.encode else result
+
+
+def random_words(key: tuple[int, int, int, int], first: int, count: int, layout: Layout) -> np.ndarray:
+    """(count,) random words of consecutive elements, as signed integers of the kernel's width."""
+    stream, step, low, high = (np.uint64(word) for word in key)
+    start = first * layout.words
+    blocks = np.arange(start >> 2, (start + count * layout.words + 3) >> 2, dtype=np.uint64)
+    counter = (blocks & np.uint64(0xFFFFFFFF), blocks >> np.uint64(32), stream, step)
+    words = np.stack(philox(NumpyWords(), counter, (low, high)), axis=-1).reshape(-1)
+    words = words[start & 3 :][: count * layout.words]
+    if layout.words == 1:
+        return words.astype(np.uint32).view(np.int32)
+    return (words[0::2] << np.uint64(32) | words[1::2]).view(np.int64)
+
+
+def word_transform(rounding: Rounding, width: int) -> tuple[np.ndarray, np.integer]:
+    """`kernels.prepare_words` as data for the compiled kernel, and whether lost fraction bits count."""
+    word = np.uint64 if width == 64 else np.uint32
+    equal = rounding.name == "stochastic_equal"
+    if rounding.bits is None:
+        return np.array([0, 0, 0, 0, 1] if equal else [], word), word(equal)
+    low_bits = width - rounding.bits
+    keep = (1 << width) - (1 << low_bits)
+    half = 0 if rounding.variant == "A" else 1 << (low_bits - 1)
+    take_odd = int(rounding.variant == "C")
+    return np.array([keep, half, low_bits, take_odd, 0], word), word(take_odd)
+
+
+@lru_cache(maxsize=4096)
+def parameters(
+    grid: Grid, layout: Layout, rounding: Rounding, overflow: str | None, nan_code: int
+) -> np.ndarray | None:
+    """What the compiled kernel reads, in its order; None where only the portable kernel serves.
+
+    That is: wrapping, formats without zero, and formats whose normals reach below those of the dtype.
+    """
+    if overflow == "wrap" or not grid.zero or grid.min_field < 1:
+        return None
+    m = layout.mantissa_bits
+    low_shift = m + grid.quantum_field
+    max_shift = min(m, low_shift - 1)
+    no_mantissa = grid.mantissa_bits == 0
+    xp = NumpyIntegers(layout.work_width)
+    quantum = int(kernels.quantum_bits(xp, layout, grid))
+    finite, infinite = kernels.overflow_results(xp, layout, grid, rounding, overflow)
+    sign = -1 << (layout.width - 1)
+    signed_float = grid.max_negative > 0 and not grid.twos_complement
+    values = [
+        *(m, layout.magnitude_mask, layout.infinity, layout.nan),
+        *(min(max(m - grid.mantissa_bits, 0), max_shift), low_shift, max_shift),
+        *(0 if no_mantissa else 1 << m, (grid.min_field - 1 & 1) << m if no_mantissa else 0),
+        *(quantum, *_first_up(layout, grid, rounding, quantum)),
+        *(grid.max_positive, grid.max_negative, *finite, *infinite, sign if grid.negative_zero else 0),
+        *_increment(rounding),
+        *(grid.min_field, grid.mantissa_bits if not grid.twos_complement else 0, grid.infinity_code, nan_code),
+        *(1 << (grid.code_bits - 1) if signed_float else 0, (1 << grid.code_bits) - 1),
+    ]
+    return np.array(values, np.int64 if layout.work_width == 64 else np.int32)
+
+
+def _increment(rounding: Rounding) -> list[int]:
+    """The increment of `formats.rounding` as masks: (discarded >> nearest) & taken, plus one bit."""
+    c = rounding.increment
+    if c is None:
+        return [0] * 6
+    any_sign_or_parity = c.halves_even, c.halves_even + c.halves_odd, c.halves_even + c.halves_negative
+    nearest = int(max(any_sign_or_parity) == 1)
+    base = -int(c.halves_even > 0)
+    flips_negative, flips_odd = -int(c.halves_negative != 0), -int(c.halves_odd != 0)
+    plus = 1 - c.less_even if nearest else 0
+    plus_odd = 1 if nearest and c.less_odd else 0
+    return [nearest, base, flips_negative, flips_odd, plus, plus_odd]
+
+
+def _first_up(layout: Layout, grid: Grid, rounding: Rounding, quantum: int) -> list[int]:
+    """Smallest magnitude bits between 0 and the quantum that round up to it, for (positive, negative)."""
+    c = rounding.increment
+    if c is None:
+        return [quantum, quantum]
+    exact_half = layout.number(quantum) / 2
+    half = layout.floor(exact_half)
+    half_missing = layout.number(half) != exact_half
+    first = []
+    for negative in (0, 1):
+        halves = c.halves_even + negative * c.halves_negative
+        past_half = half + (half_missing or c.less_even + negative * c.less_negative > 0)
+        first.append({0: quantum, 1: past_half, 2: 1}[halves])
+    return first

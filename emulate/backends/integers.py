@@ -1,0 +1,57 @@
+"""NumPy as the namespace of the portable kernels."""
+
+import numpy as np
+
+Scalar = int | bool | np.integer | np.bool_
+
+
+class NumpyIntegers:
+    """`kernels.Integers` over NumPy arrays of int32 or int64."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.dtype = np.int64 if width == 64 else np.int32
+        self._unsigned = np.uint64 if width == 64 else np.uint32
+
+    def where(self, condition, a, b):
+        if isinstance(condition, Scalar):
+            return a if condition else b
+        return np.where(condition, self.integer(a), self.integer(b))
+
+    def clip(self, a, low, high):
+        return np.clip(a, low, high)
+
+    def integer(self, a):
+        return np.asarray(a).astype(self.dtype)
+
+    def shift_right_logical(self, a, n):
+        return (a.view(self._unsigned) >> self._unsigned(n)).view(self.dtype)
+
+    def floor_log2(self, a):
+        if self.width == 64:
+            return ((a.astype(np.float64).view(np.int64) >> 52) - 1023).astype(self.dtype)
+        return ((a.astype(np.float32).view(np.int32) >> 23) - 127).astype(self.dtype)
+
+    def wide_product(self, a, b):
+        product = (a.astype(np.int64) & 0xFFFFFFFF).view(np.uint64) * (b.astype(np.int64) & 0xFFFFFFFF).view(np.uint64)
+        high, low = (product >> np.uint64(32)), product & np.uint64(0xFFFFFFFF)
+        if self.width == 64:
+            return high.view(np.int64), low.view(np.int64)
+        return high.astype(np.uint32).view(np.int32), low.astype(np.uint32).view(np.int32)
+
+    def count_not_above(self, ascending, a):
+        return np.searchsorted(ascending, a, side="right").astype(self.dtype)
+
+    def take(self, table, index):
+        return table[index]
+
+
+class NumpyWords:
+    """`philox.Words` over uint64 arrays that hold 32-bit words."""
+
+    def multiply(self, constant, a):
+        product = a * np.uint64(constant)
+        return product >> np.uint64(32), product & np.uint64(0xFFFFFFFF)
+
+    def add(self, a, b):
+        return (a + np.uint64(b)) & np.uint64(0xFFFFFFFF)

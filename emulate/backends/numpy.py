@@ -1,0 +1,325 @@
+"""NumPy arrays, and anything NumPy reads: scalars, lists, objects with `__array__`."""
+
+from fractions import Fraction
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from ...formats.exact import encode_exact, quantize_exact
+from ...formats.registry import Format
+from ...formats.rounding import ROUNDINGS
+from .. import kernels
+from ..layouts import LAYOUTS, Layout
+from ..philox import Shard, check_word, seed_words
+from ..plan import Plan, Randomness
+from ..tables import Codebook, Grid, tabulate
+from . import cpu
+from .integers import NumpyIntegers
+
+_FLOATS = {name: np.dtype(getattr(ml_dtypes, name, None) or name) for name in LAYOUTS}
+_BITS = {16: np.dtype(np.int16), 32: np.dtype(np.int32), 64: np.dtype(np.int64)}
+
+
+def as_array(x: Any) -> np.ndarray:
+    """x as a float array.
+
+    Raises:
+        TypeError: integers, objects, masked arrays and other things that are not real floats.
+    """
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError("expected a plain array, got a masked array; pass x.filled(value)")
+    given_array = isinstance(x, np.ndarray | np.generic)
+    array = np.asarray(x)
+    if not given_array and array.dtype.kind in "iu":
+        array = _python_integers(array)
+    if array.dtype.kind in "iub":
+        raise TypeError(f"expected floats, got {array.dtype} integers; convert with x.astype('float32')")
+    if array.dtype == object:
+        raise TypeError("expected floats, got an object array; convert with np.asarray(x, dtype='float64')")
+    return array
+
+
+def _python_integers(array: np.ndarray) -> np.ndarray:
+    """Numbers typed without a decimal point, as float64 where that is exact."""
+    as_float = array.astype(np.float64)
+    if not np.array_equal(as_float.astype(array.dtype), array):
+        raise TypeError("integers beyond 2**53 are not exact in float64; pass floats")
+    return as_float
+
+
+def dtype_name(x: np.ndarray) -> str:
+    """The dtype's name, byte order aside."""
+    return x.dtype.newbyteorder("=").name
+
+
+def quantize(x: np.ndarray, plan: Plan, randomness: Randomness, out: np.ndarray | None) -> np.ndarray:
+    """`emulate.quantize` on arrays."""
+    dtype = x.dtype if plan.target is plan.source else _FLOATS[plan.target.name]
+    direct = out if dtype.isnative else None
+    bits = quantize_bits(_bits_of(x, plan), plan, _noise(x, plan, randomness), _view(direct, plan))
+    return _deliver(bits.view(_FLOATS[plan.target.name]), out, dtype)
+
+
+def quantize_bits(bits: np.ndarray, plan: Plan, noise: cpu.Noise | None, out: np.ndarray | None) -> np.ndarray:
+    """Round numbers given by their bits; bits of the target dtype, in `out` if they can go there directly."""
+    result = run(bits, plan, noise, _BITS[plan.layout.width], out if plan.layout is plan.target else None)
+    return result if plan.layout is plan.target else _convert(result, plan.layout, plan.target)
+
+
+def _bits_of(x: np.ndarray, plan: Plan) -> np.ndarray:
+    return x.astype(x.dtype.newbyteorder("="), copy=False).view(_BITS[plan.source.width])
+
+
+def _view(out: np.ndarray | None, plan: Plan) -> np.ndarray | None:
+    return None if out is None else out.view(_BITS[plan.target.width])
+
+
+def host_view(bits: np.ndarray, layout: Layout) -> np.ndarray:
+    """Bits as floats of their dtype."""
+    return bits.view(_FLOATS[layout.name])
+
+
+def _noise(x: np.ndarray, plan: Plan, randomness: Randomness) -> cpu.Noise | None:
+    return noise_for(randomness, x.shape) if plan.rounding.stochastic else None
+
+
+def in_range(x: np.ndarray, plan: Plan, randomness: Randomness) -> np.ndarray:
+    """Where |x| rounds to at most the largest value: the clip mask of the straight-through estimator."""
+    if isinstance(plan.table, Codebook):
+        fmt = plan.fmt
+        return (x >= float(fmt.min)) & (x <= float(fmt.max))  # pyright: ignore[reportAttributeAccessIssue]
+    marked = Plan(plan.fmt, plan.rounding, kernels.MARK, plan.source, plan.layout, plan.layout)
+    return ~np.isnan(quantize(x, marked, randomness, None))
+
+
+def encode(
+    x: np.ndarray, plan: Plan, randomness: Randomness, nan: float | None, out: np.ndarray | None
+) -> np.ndarray:
+    """`emulate.encode` on arrays."""
+    fmt = plan.fmt
+    dtype = code_dtype(fmt.bits)  # pyright: ignore[reportAttributeAccessIssue]
+    nan_code = -1 if fmt.nan_code is None else fmt.nan_code  # pyright: ignore[reportAttributeAccessIssue]
+    if nan is not None:
+        nan_code = encode_number(fmt, nan)  # pyright: ignore[reportArgumentType]
+    elif nan_code < 0:
+        refuse_nan(bool(np.isnan(_values_if_special(x, plan, randomness)).any()), fmt.name)  # pyright: ignore
+    codes = run(_bits_of(x, plan), plan, _noise(x, plan, randomness), dtype, out, nan_code)
+    return _deliver(codes, out, dtype)
+
+
+def _values_if_special(x: np.ndarray, plan: Plan, randomness: Randomness) -> np.ndarray:
+    """What decides whether there is a NaN to encode: the input, or the result where overflow makes NaN."""
+    if plan.overflow in ("special", "wrap"):
+        return quantize(x, Plan(plan.fmt, plan.rounding, plan.overflow, plan.source, plan.layout, plan.layout), randomness, None)
+    return x
+
+
+def encode_number(fmt: Format, value: float) -> int:
+    """Code of the format's value nearest to a finite number."""
+    if value != value:
+        raise ValueError(f"nan= says which number stands for NaN in {fmt.name}, got NaN itself; pass nan=0.0")
+    return encode_exact(fmt, quantize_exact(fmt, float(value), ROUNDINGS["nearest_even"], "saturate"))
+
+
+def refuse_nan(found: bool, name: str) -> None:
+    """Raise where NaN met a format without a code for it."""
+    if found:
+        raise ValueError(f"{name} has no code for NaN; pass nan=0.0 to encode NaN as zero, or use a format with NaN")
+
+
+def code_dtype(bits: int) -> np.dtype:
+    """The narrowest unsigned dtype that holds a code."""
+    return np.dtype(np.uint8 if bits <= 8 else np.uint16 if bits <= 16 else np.uint32)
+
+
+def decode(codes: np.ndarray, fmt: Format, target: Layout, out: np.ndarray | None) -> np.ndarray:
+    """`emulate.decode` on arrays."""
+    bits = decode_checked(codes, fmt, target)
+    return _deliver(bits.view(_FLOATS[target.name]), out, _FLOATS[target.name])
+
+
+def decode_checked(codes: np.ndarray, fmt: Format, target: Layout) -> np.ndarray:
+    """Bits of the values of codes.
+
+    Raises:
+        ValueError: a code out of range.
+    """
+    check_codes(codes, fmt)
+    if fmt.bits <= 16:
+        return decoding_table(fmt, target)[codes]
+    xp = NumpyIntegers(target.work_width)
+    flat = codes.reshape(-1).astype(xp.dtype)
+    bits = kernels.decode_grid(xp, target, grid_of(fmt, target), flat)
+    return bits.astype(_BITS[target.width]).reshape(codes.shape)
+
+
+def check_codes(codes: np.ndarray, fmt: Format) -> None:
+    """Raise for codes out of range."""
+    if codes.size and (int(codes.min()) < 0 or int(codes.max()) >> fmt.bits):
+        raise ValueError(f"expected codes of {fmt.bits} bits for {fmt.name}, got {codes.min()} to {codes.max()}")
+
+
+def grid_of(fmt: Format, layout: Layout) -> Grid:
+    """The grid of a format wider than a decoding table; codebooks never are."""
+    table = tabulate(fmt, layout)
+    if not isinstance(table, Grid):
+        raise TypeError(f"{fmt.name}: expected a float or integer format")
+    return table
+
+
+@lru_cache(maxsize=256)
+def decoding_table(fmt: Format, target: Layout) -> np.ndarray:
+    """(2**bits,) bits of every code's value."""
+    table = np.array([value_bits(fmt.value(code), target) for code in range(1 << fmt.bits)], _BITS[target.width])
+    table.flags.writeable = False  # shared by every call
+    return table
+
+
+def value_bits(value: Any, target: Layout) -> int:
+    """Signed integer with the bits of an exact value or special; NaN is canonical."""
+    if value != value:
+        return target.nan
+    negative = value < 0 or (value == 0 and str(value).startswith("-"))
+    magnitude = target.infinity if abs(value) == float("inf") else target.exactly(Fraction(abs(value)))
+    if magnitude is None:
+        raise ValueError(f"{value} is no {target.name}")
+    return magnitude - (1 << (target.width - 1) if negative else 0)
+
+
+def run(
+    bits: np.ndarray,
+    plan: Plan,
+    noise: cpu.Noise | None,
+    dtype: np.dtype,
+    out: np.ndarray | None,
+    nan_code: int | None = None,
+) -> np.ndarray:
+    """The kernel over bits of any strides.
+
+    Args:
+        bits: bits of the source dtype.
+        dtype: of the result, bits of the compute dtype or codes.
+        out: where the result goes if it can go there directly; the caller looks whether it did.
+        nan_code: given for codes.
+    """
+    if plan.layout is not plan.source:
+        bits = _convert(bits, plan.source, plan.layout)
+    order = tuple(range(bits.ndim)) if noise else _memory_order(bits)  # random bits count in logical order
+    source = bits.transpose(order)
+    source = source if source.flags.c_contiguous else source.copy(order="C")
+    target = _same_place(out, source, order)
+    if target is None:
+        target = np.empty(source.shape, dtype)
+    if bits.size:
+        encode = nan_code is not None
+        job = cpu.Job(plan.table, plan.layout, plan.rounding, plan.overflow, encode, nan_code or 0, noise)
+        cpu.run(job, source.reshape(-1), target.reshape(-1))
+    return target.transpose(np.argsort(order))
+
+
+def _memory_order(a: np.ndarray) -> tuple[int, ...]:
+    """The axes from the slowest to the fastest in memory."""
+    return tuple(sorted(range(a.ndim), key=lambda axis: -abs(a.strides[axis])))
+
+
+def _same_place(out: np.ndarray | None, source: np.ndarray, order: tuple[int, ...]) -> np.ndarray | None:
+    """`out` in the order of `source`, if the kernel can write there: dense, and apart from the input or on top of it."""
+    if out is None:
+        return None
+    target = out.transpose(order)
+    on_top = target.dtype.itemsize == source.dtype.itemsize and _address(target) == _address(source)
+    apart = not np.may_share_memory(target, source)
+    return target if target.flags.c_contiguous and (apart or on_top) else None
+
+
+def _address(a: np.ndarray) -> int:
+    return a.__array_interface__["data"][0]
+
+
+def _convert(bits: np.ndarray, source: Layout, target: Layout) -> np.ndarray:
+    """Bits of the same numbers in another dtype, by integer arithmetic: casts may flush subnormals."""
+    xp = NumpyIntegers(max(source.work_width, target.work_width))
+    flat = bits.reshape(-1).astype(xp.dtype)
+    return kernels.convert(xp, source, target, flat).astype(_BITS[target.width]).reshape(bits.shape)
+
+
+def _deliver(result: np.ndarray, out: np.ndarray | None, dtype: np.dtype) -> np.ndarray:
+    """The result in `out`, or in the byte order asked for."""
+    if out is None:
+        return result.astype(dtype, copy=False)
+    if _address(out) != _address(result) or out.strides != result.strides:
+        np.copyto(out, result)
+    return out
+
+
+def noise_for(randomness: Randomness, shape: tuple[int, ...]) -> cpu.Noise:
+    """Key and row starts of an array of that shape."""
+    key = (
+        check_word("stream", int(randomness.stream)),
+        check_word("step", int(randomness.step)),
+        *seed_pair(randomness.seed),
+    )
+    return cpu.Noise(key, row_starts(randomness.offset, shape))
+
+
+def seed_pair(seed: Any) -> tuple[int, int]:
+    """Low and high word of a seed: an integer below 2**64, or two words."""
+    words = np.asarray(seed)
+    if words.ndim == 0:
+        return seed_words(int(seed))
+    if words.shape != (2,) or words.dtype.kind not in "iu":
+        raise ValueError(f"expected a seed of one integer or two uint32 words, got {words.dtype}{words.shape}")
+    return check_word("seed words", int(words[0])), check_word("seed words", int(words[1]))
+
+
+def row_starts(offset: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """(r,) uint64 logical index of each row of an array of that shape, rows being the longest runs that are consecutive."""
+    if not isinstance(offset, Shard):
+        if int(offset) < 0:
+            raise ValueError(f"expected offset >= 0, got {offset}")
+        return np.array([int(offset)], np.uint64)
+    offset.check(shape)
+    strides, axis = offset.strides(), len(shape)
+    while axis > 0 and prod(shape[axis:]) == prod(offset.global_shape[axis:]):
+        axis -= 1  # every axis behind `axis` is whole, so one step along it continues the run
+    starts = np.array([sum(s * d for s, d in zip(map(int, offset.start), strides))], np.uint64)
+    for length, stride in zip(shape[:axis], strides[:axis]):
+        starts = (starts[:, None] + np.arange(length, dtype=np.uint64) * np.uint64(stride)).reshape(-1)
+    return starts
+
+
+def code_dtype_name(fmt: Format) -> str:
+    """Name of the codes' dtype."""
+    return code_dtype(fmt.bits).name
+
+
+def as_codes(codes: Any) -> np.ndarray:
+    """Codes as an integer array.
+
+    Raises:
+        TypeError: anything but integers.
+    """
+    array = np.asarray(codes)
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"expected integer codes, got {array.dtype}; encode makes them")
+    return array if array.size else array.astype(np.uint8)
+
+
+def check_out(out: Any, like: np.ndarray, dtype: str) -> None:
+    """Raise unless `out` can take the result.
+
+    Raises:
+        TypeError: no NumPy array, or another dtype.
+        ValueError: another shape, or read-only.
+    """
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out: expected a NumPy array, got {type(out).__name__}")
+    if dtype_name(out) != dtype:
+        raise TypeError(f"out: expected dtype {dtype}, got {out.dtype}; pass np.empty(x.shape, {dtype!r})")
+    if out.shape != like.shape:
+        raise ValueError(f"out: expected shape {like.shape}, got {out.shape}")
+    if not out.flags.writeable:
+        raise ValueError("out: the array is read-only; pass a writable one, or out=None")

@@ -1,0 +1,380 @@
+"""The rounding algorithm, once, in integer arithmetic over an array namespace.
+
+Every function takes `xp`, an `Integers` namespace of one backend, and works on signed integers of
+xp.width = 32 bits (64 for float64) that hold the bits of the input, sign-extended. No floating-point
+operation touches a value, so flushed subnormals and compilers cannot change a result. Notation, for a
+host dtype with M mantissa bits (`Layout`):
+
+    |x| = S * 2**(max(E, 1) - bias - M)       E exponent field, S < 2**(M + 1) significand
+    n   = exponent field of the leading bit   E for normals, below 1 for host subnormals
+
+On a grid the spacing at x is 2**shift units of S; rounding keeps S >> shift. Faster copies of this file
+are pinned to it bit for bit by tests. Sources: IEEE 754-2019 section 4.3; P3109 interim report v4.0.
+"""
+
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
+
+from ..formats.rounding import DETERMINISTIC, Rounding
+from .layouts import Layout
+from .tables import Codebook, Grid
+
+Array = Any
+"""An integer or boolean array of the backend, or a scalar of it."""
+
+MARK = "mark"
+"""The overflow behind gradient masks: whatever rounds out of range becomes NaN."""
+
+_MODE = {mode.name: index for index, mode in enumerate(DETERMINISTIC)}
+
+
+class Integers(Protocol):
+    """What a backend supplies, for one integer width."""
+
+    width: int
+
+    def where(self, condition: Array, a: Array, b: Array) -> Array:
+        """Elementwise choice."""
+        ...
+
+    def clip(self, a: Array, low: Array, high: Array) -> Array:
+        """Clamp to low..high."""
+        ...
+
+    def integer(self, a: Array) -> Array:
+        """Booleans or integers as integers of `width`."""
+        ...
+
+    def shift_right_logical(self, a: Array, n: Array) -> Array:
+        """Shift in zeros, 0 <= n < width."""
+        ...
+
+    def floor_log2(self, a: Array) -> Array:
+        """Position of the leading one of 1 <= a < 2**53 (2**24 at width 32); anything for 0."""
+        ...
+
+    def wide_product(self, a: Array, b: Array) -> tuple[Array, Array]:
+        """High and low 32 bits of the product of two unsigned 32-bit patterns, as such patterns."""
+        ...
+
+    def count_not_above(self, ascending: Array, a: Array) -> Array:
+        """How many of `ascending` are <= a, elementwise over a."""
+        ...
+
+    def take(self, table: Array, index: Array) -> Array:
+        """table[index]."""
+        ...
+
+
+class Parts(NamedTuple):
+    """A number taken apart; see the notation above."""
+
+    negative: Array
+    magnitude: Array
+    significand: Array
+    unit_field: Array
+    leading_field: Array
+
+
+def take_apart(xp: Integers, layout: Layout, bits: Array) -> Parts:
+    """Sign, magnitude bits, S, max(E, 1) and n of numbers given by their bits."""
+    magnitude = bits & layout.magnitude_mask
+    field = magnitude >> layout.mantissa_bits
+    fraction = magnitude & ((1 << layout.mantissa_bits) - 1)
+    normal = field > 0
+    significand = fraction | xp.where(normal, xp.integer(field * 0 + (1 << layout.mantissa_bits)), field * 0)
+    leading = xp.where(normal, field, xp.floor_log2(fraction) + (1 - layout.mantissa_bits))
+    return Parts(bits < 0, magnitude, significand, xp.where(normal, field, field * 0 + 1), leading)
+
+
+def _unsigned_above(xp: Integers, a: Array, b: Array) -> Array:
+    lowest = -1 << (xp.width - 1)
+    return (a ^ lowest) > (b ^ lowest)
+
+
+def prepare_words(xp: Integers, rounding: Rounding, words: Array) -> Array:
+    """Random words whose sum with the discarded fraction, in units of 2**-width, decides by its carry.
+
+    Few-bit variants keep the top N bits R: A adds R, B adds R + 1/2, and C adds R + 1/2 less one unit when
+    R is odd, so that a fraction halfway between multiples of 2**-N goes to the even one.
+    """
+    if rounding.name == "stochastic_equal":
+        return words >> (xp.width - 1)  # all ones or all zeros
+    if rounding.bits is None:
+        return words
+    low_bits = xp.width - rounding.bits
+    kept = words & (-1 << low_bits)
+    if rounding.variant == "A":
+        return kept
+    kept = kept | 1 << (low_bits - 1)
+    return kept if rounding.variant == "B" else kept - ((words >> low_bits) & 1)
+
+
+def _needs_sticky(rounding: Rounding) -> bool:
+    """Whether bits of the fraction below the word's last one matter (only where all of them are cut off)."""
+    return rounding.name == "stochastic_equal" or rounding.variant == "C"
+
+
+def _random_up(xp: Integers, rounding: Rounding, rest: Array, shift: Array, words: Array) -> Array:
+    """1 where rest / 2**shift plus the random word carries."""
+    top = xp.width - 1
+    shallow = shift <= top
+    left = rest << xp.clip(top - shift, 0, top) << 1
+    right_shift = xp.clip(shift - xp.width, 0, top)
+    right = rest >> right_shift
+    if _needs_sticky(rounding):
+        right = right | xp.integer((right << right_shift) != rest)
+    fraction = xp.where(shallow, left, right)
+    return xp.integer(_unsigned_above(xp, fraction, ~prepare_words(xp, rounding, words)))
+
+
+def _increment(parts: Parts, xp: Integers, rounding: Rounding, full: Array, odd: Array) -> Array:
+    """What a deterministic mode adds before truncation; see `formats.rounding`."""
+    c = rounding.increment
+    if c is None:
+        raise ValueError(f"{rounding.name} is not deterministic")
+    negative = xp.integer(parts.negative)
+    halves = c.halves_even + odd * c.halves_odd + negative * c.halves_negative
+    less = c.less_even + odd * c.less_odd + negative * c.less_negative
+    return (halves * (full >> 1) - less) & (full - 1)
+
+
+def _shift(xp: Integers, layout: Layout, grid: Grid, parts: Parts) -> Array:
+    """log2 of the grid's spacing in units of S."""
+    low = parts.leading_field < grid.min_field
+    spacing_field = xp.where(low, grid.quantum_field + parts.leading_field * 0, parts.leading_field - grid.mantissa_bits)
+    return xp.clip(spacing_field + layout.mantissa_bits - parts.unit_field, 0, 1 << 20)
+
+
+def _code_parity(xp: Integers, grid: Grid, parts: Parts, kept: Array) -> Array:
+    """Parity of the code whose significand is `kept`; without mantissa bits the exponent field decides."""
+    binade = xp.clip(parts.leading_field - grid.min_field, 0, 1 << 20)
+    by_field = xp.integer((parts.leading_field * 0 + grid.mantissa_bits) == 0)
+    return (kept + by_field * binade + 1 - grid.zero) & 1
+
+
+def quantum_bits(xp: Integers, layout: Layout, grid: Grid) -> Array:
+    """Host bits of 2**quantum_field, which may be a host subnormal."""
+    m = layout.mantissa_bits
+    field = xp.integer(grid.quantum_field)
+    subnormal = xp.integer(grid.quantum_field * 0 + 1) << xp.clip(m + field - 1, 0, m)
+    return xp.where(field >= 1, field << m, subnormal)
+
+
+def round_to_grid(
+    xp: Integers, layout: Layout, grid: Grid, bits: Array, rounding: Rounding, overflow: str | None, words: Array = None
+) -> Array:
+    """Round numbers to a float or integer format.
+
+    Args:
+        bits: (...) input bits, sign-extended to xp.width.
+        overflow: 'saturate', 'propagate', 'special', 'wrap', or None for the format's default.
+        words: (...) random words of xp.width bits, for stochastic modes.
+
+    Returns:
+        (...) bits of the results.
+    """
+    parts = take_apart(xp, layout, bits)
+    rounded = _round_magnitude(xp, layout, grid, parts, rounding, words)
+    if overflow == "wrap":
+        return _wrapped(xp, layout, grid, parts, rounded)
+    return _finish(xp, layout, grid, parts, rounded, rounding, overflow)
+
+
+def _round_magnitude(
+    xp: Integers, layout: Layout, grid: Grid, parts: Parts, rounding: Rounding, words: Array
+) -> Array:
+    """Magnitude bits on the grid with unbounded exponent."""
+    m, s = layout.mantissa_bits, parts.significand
+    shift = _shift(xp, layout, grid, parts)
+    capped = xp.clip(shift, 0, m + 2)  # from there on S is less than half the spacing
+    full = (shift * 0 + 1) << capped
+    rest = s & (full - 1)
+    odd = _code_parity(xp, grid, parts, s >> capped)
+    if rounding.stochastic:
+        up = _random_up(xp, rounding, rest, shift, words)
+    else:
+        up = (rest + _increment(parts, xp, rounding, full, odd)) >> capped
+    near = parts.magnitude - rest + (up << xp.clip(capped, 0, m))  # a carry moves to the next binade by itself
+    below_quantum = up * quantum_bits(xp, layout, grid)
+    return xp.where(shift > m, below_quantum, near)
+
+
+def overflow_results(
+    xp: Integers, layout: Layout, grid: Grid, rounding: Rounding, overflow: str | None
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Magnitude bits that (finite, infinite) inputs beyond the range become, each for (positive, negative)."""
+    largest = (grid.max_positive, grid.max_negative)
+    has_infinity, unsigned = grid.infinity == 1, grid.max_negative == 0
+    special = xp.where(has_infinity, layout.infinity, layout.nan)
+    specials = (special, xp.where(unsigned, 0, special))
+    inward = (rounding.inward(negative=False), rounding.inward(negative=True))
+    outward = tuple(largest[side] if inward[side] else specials[side] for side in (0, 1))
+    kept = tuple(xp.where(has_infinity, special, largest[side]) for side in (0, 1))
+    kept = (kept[0], xp.where(unsigned, 0, kept[1]))
+    marked = (layout.nan, layout.nan)
+    cases = {
+        "saturate": (largest, largest),
+        "propagate": (largest, kept),
+        "special": (outward, specials),
+        MARK: (marked, marked),
+    }
+    if overflow is not None:
+        return cases[overflow]
+    choose = [
+        tuple(xp.where(grid.saturates == 1, a, b) for a, b in zip(saturated, special))
+        for saturated, special in zip(cases["saturate"], cases["special"])
+    ]
+    return choose[0], choose[1]
+
+
+def _finish(
+    xp: Integers, layout: Layout, grid: Grid, parts: Parts, rounded: Array, rounding: Rounding, overflow: str | None
+) -> Array:
+    """Overflow, infinities, NaN, formats without zero, and the sign."""
+    negative, magnitude = parts.negative, parts.magnitude
+    finite, infinite = overflow_results(xp, layout, grid, rounding, overflow)
+    limit = xp.where(negative, grid.max_negative, grid.max_positive)
+    result = xp.where(rounded > limit, xp.where(negative, finite[1], finite[0]), rounded)
+    result = xp.where(magnitude == layout.infinity, xp.where(negative, infinite[1], infinite[0]), result)
+    has_zero = (magnitude * 0 + grid.zero) == 1
+    smallest = quantum_bits(xp, layout, grid)
+    result = xp.where(has_zero | (rounded > smallest), result, smallest)
+    not_a_number = (magnitude > layout.infinity) | ~(has_zero | ~(negative | (magnitude == 0)))
+    result = xp.where(not_a_number, layout.nan, result)
+    return _signed(xp, layout, result, negative & ((result != 0) | ((result * 0 + grid.negative_zero) == 1)))
+
+
+def _signed(xp: Integers, layout: Layout, magnitude: Array, negative: Array) -> Array:
+    """Set the sign bit, sign-extended; NaN stays positive."""
+    sign = xp.integer(negative & (magnitude <= layout.infinity)) * (-1 << (layout.width - 1))
+    return magnitude | sign
+
+
+def _shift_both(xp: Integers, a: Array, left: Array) -> Array:
+    """a << left, or a >> -left where left is negative; zero once everything is shifted out."""
+    top = xp.width - 1
+    return a << xp.clip(left, 0, top) >> xp.clip(-left, 0, top)
+
+
+def from_integer(xp: Integers, layout: Layout, count: Array, unit_field: Array) -> Array:
+    """Magnitude bits of count * 2**(unit_field - bias) for count >= 0, where the dtype holds that number."""
+    m = layout.mantissa_bits
+    leading = xp.floor_log2(count)
+    field = leading + unit_field
+    normal = (field << m) + (_shift_both(xp, count, m - leading) & ((1 << m) - 1))
+    subnormal = _shift_both(xp, count, unit_field + (m - 1) + count * 0)
+    return xp.where(count == 0, count, xp.where(field >= 1, normal, subnormal))
+
+
+def convert(xp: Integers, source: Layout, target: Layout, bits: Array) -> Array:
+    """Bits of the same numbers in another dtype that holds them; NaN becomes canonical.
+
+    Args:
+        bits: (...) source bits, sign-extended to an xp.width that holds both dtypes.
+    """
+    parts = take_apart(xp, source, bits)
+    unit = parts.unit_field + (target.bias - source.bias - source.mantissa_bits)
+    magnitude = from_integer(xp, target, parts.significand, unit)
+    magnitude = xp.where(parts.magnitude == source.infinity, target.infinity, magnitude)
+    magnitude = xp.where(parts.magnitude > source.infinity, target.nan, magnitude)
+    return _signed(xp, target, magnitude, parts.negative)
+
+
+def _wrapped(xp: Integers, layout: Layout, grid: Grid, parts: Parts, rounded: Array) -> Array:
+    """Integers modulo 2**code_bits; NaN and infinities give NaN."""
+    whole = take_apart(xp, layout, rounded)
+    up = whole.unit_field - layout.mantissa_bits - grid.quantum_field
+    count = xp.where(up > 31, 0, whole.significand << xp.clip(up, 0, 31)) >> xp.clip(-up, 0, layout.mantissa_bits + 1)
+    count = xp.where(parts.negative, -count, count) & ((1 << grid.code_bits) - 1)
+    top = 1 << (grid.code_bits - 1)
+    negative = (count >= top) & (grid.max_negative > 0)
+    magnitude = from_integer(xp, layout, xp.where(negative, 2 * top - count, count), grid.quantum_field)
+    magnitude = xp.where(parts.magnitude >= layout.infinity, layout.nan, magnitude)
+    return _signed(xp, layout, magnitude, negative)
+
+
+def encode_grid(xp: Integers, layout: Layout, grid: Grid, bits: Array, nan_code: Array) -> Array:
+    """Codes of numbers that `round_to_grid` gave. NaN becomes `nan_code`."""
+    parts = take_apart(xp, layout, bits)
+    kept = parts.significand >> xp.clip(_shift(xp, layout, grid, parts), 0, layout.mantissa_bits + 1)
+    binade = xp.clip(parts.leading_field - grid.min_field, 0, 1 << 20)
+    code = kept + (binade << grid.mantissa_bits) - ((1 - grid.zero) << grid.mantissa_bits)
+    code = xp.where(parts.magnitude == layout.infinity, grid.infinity_code, code)
+    ones = (1 << grid.code_bits) - 1
+    complement = (code * 0 + grid.twos_complement) == 1
+    signed = xp.where(complement, -code & ones, code | (1 << (grid.code_bits - 1)))
+    code = xp.where(parts.negative, signed, code)
+    return xp.where(parts.magnitude > layout.infinity, nan_code, code)
+
+
+def decode_grid(xp: Integers, layout: Layout, grid: Grid, codes: Array) -> Array:
+    """Host bits of codes of a float format wider than a table; NaN and infinities by their codes."""
+    magnitude_bits = grid.code_bits - xp.integer(grid.max_negative > 0)
+    magnitude = codes & ((1 << magnitude_bits) - 1)
+    negative = magnitude != codes
+    fraction = magnitude & ((1 << grid.mantissa_bits) - 1)
+    field = magnitude >> grid.mantissa_bits
+    normal = field > 0
+    significand = xp.where(normal, fraction | (1 << grid.mantissa_bits), fraction)
+    unit = xp.where(normal, field - 1, field) + (grid.min_field - grid.mantissa_bits)
+    no_subnormals = ((codes * 0 + grid.quantum_field) == grid.min_field) & ~normal
+    significand = xp.where(no_subnormals, 0, significand)
+    result = from_integer(xp, layout, significand, unit)
+    # no finite code lies past max_positive, and Inf is the first one there
+    result = xp.where(magnitude == grid.infinity_code, layout.infinity, xp.where(result > grid.max_positive, layout.nan, result))
+    return _signed(xp, layout, result, negative & ((result != 0) | ((codes * 0 + grid.negative_zero) == 1)))
+
+
+def key_of(xp: Integers, layout: Layout, bits: Array) -> Array:
+    """Integers in the order of the numbers; both zeros give 0."""
+    magnitude = bits & layout.magnitude_mask
+    return xp.where((bits < 0) & (magnitude > 0), ~magnitude, magnitude)
+
+
+def round_to_codebook(
+    xp: Integers, layout: Layout, book: Codebook, bits: Array, rounding: Rounding, words: Array = None
+) -> Array:
+    """Index of the codebook value each number rounds to; anything for NaN.
+
+    Args:
+        bits: (...) input bits, sign-extended.
+        words: (...) random words of xp.width bits, for stochastic modes; the top 32 decide.
+    """
+    parts, key = take_apart(xp, layout, bits), key_of(xp, layout, bits)
+    if not rounding.stochastic:
+        return xp.count_not_above(book.thresholds[_MODE[rounding.name]], key)
+    gap = xp.count_not_above(book.keys[1:-1], key)
+    inexact = xp.integer(key > xp.take(book.keys, gap))
+    up = inexact & _codebook_up(xp, layout, book, parts, gap, rounding, words)
+    below, above = key < book.keys[0], key >= book.keys[-1]
+    return xp.where(below, gap * 0, gap + xp.where(above, gap * 0 + 1, up))
+
+
+def _codebook_up(
+    xp: Integers, layout: Layout, book: Codebook, parts: Parts, gap: Array, rounding: Rounding, words: Array
+) -> Array:
+    """1 where distance + spacing * word / 2**32 reaches the spacing of the gap, all in its fixed-point unit."""
+    if rounding.name == "stochastic_equal":
+        return xp.shift_right_logical(words, xp.width - 1)
+    spacing = xp.take(book.spacing, gap)
+    distance = _fixed_point(xp, layout, parts, xp.take(book.unit_field, gap)) - xp.take(book.low, gap)
+    half_up = replace(rounding, variant="B") if rounding.variant == "C" else rounding
+    word = prepare_words(xp, half_up, words)
+    if xp.width == 64:
+        distance, word = distance & 0xFFFFFFFF, xp.shift_right_logical(word, 32)
+    high, low = xp.wide_product(spacing, word)
+    reaches = distance + high >= spacing
+    if rounding.variant == "C" and rounding.bits is not None:  # an exact tie goes to the even multiple of 2**-N
+        odd = (words >> (xp.width - rounding.bits)) & 1
+        reaches = reaches & ~((distance + high == spacing) & (low == 0) & (odd == 1))
+    return xp.integer(reaches)
+
+
+def _fixed_point(xp: Integers, layout: Layout, parts: Parts, unit_field: Array) -> Array:
+    """floor(x / 2**(unit_field - bias)) modulo 2**32."""
+    up = parts.unit_field - layout.mantissa_bits - unit_field
+    left = xp.where(up > 31, 0, parts.significand << xp.clip(up, 0, 31))
+    down = xp.clip(-up, 0, layout.mantissa_bits + 1)
+    floor = left >> down
+    return xp.where(parts.negative, -floor - xp.integer((floor << down) != left), floor)

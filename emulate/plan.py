@@ -1,0 +1,146 @@
+"""What one call asks for, checked and free of any framework."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..formats.codebooks import CodebookFormat
+from ..formats.exact import OVERFLOWS, default_overflow
+from ..formats.integers import IntFormat
+from ..formats.registry import Format
+from ..formats.registry import format as named_format
+from ..formats.rounding import Rounding
+from ..formats.rounding import rounding as named_rounding
+from ..formats.suggest import unknown
+from .layouts import LAYOUTS, Layout, fits, require_fit
+from .tables import Codebook, Grid, TracedFormat, tabulate
+
+STE = ("clip", "identity")
+"""Gradient estimators of `quantize`: straight through inside the range, or everywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One quantization, all names resolved.
+
+    Args:
+        fmt: the format, or its traced integers.
+        source: dtype of the input.
+        layout: dtype the kernel computes in; holds the input and the format's values.
+        target: dtype of the result.
+        overflow: None only where the format is traced and its own default decides.
+    """
+
+    fmt: Format | TracedFormat
+    rounding: Rounding
+    overflow: str | None
+    source: Layout
+    layout: Layout
+    target: Layout
+    ste: str = "clip"
+
+    @property
+    def table(self) -> Grid | Codebook:
+        """The integers the kernels read."""
+        return self.fmt.table if isinstance(self.fmt, TracedFormat) else tabulate(self.fmt, self.layout)
+
+
+@dataclass(frozen=True, slots=True)
+class Randomness:
+    """Where the random bits of a call come from, as the user gave it; see `philox`."""
+
+    seed: Any = None
+    step: Any = 0
+    stream: Any = 0
+    offset: Any = 0
+
+
+def make_plan(
+    fmt: Any, rounding: Any, overflow: str | None, source: str, out_dtype: Any, ste: str = "clip", codes: bool = False
+) -> Plan:
+    """Resolve names and check that the pieces go together.
+
+    Args:
+        source: dtype name of the input.
+        out_dtype: any framework's float dtype or its name; None for the input's.
+        codes: the result is codes, so that the values need not fit the target dtype.
+
+    Raises:
+        ValueError, TypeError: as the functions of `quantize` say.
+    """
+    mode = named_rounding(rounding)
+    if ste not in STE:
+        raise ValueError(unknown("ste", str(ste), STE))
+    from_layout = layout_named(source, "x")
+    target = from_layout if out_dtype is None else layout_named(dtype_name(out_dtype), "out_dtype")
+    if isinstance(fmt, TracedFormat):
+        _check_overflow(fmt, overflow)
+        return _traced_plan(fmt, mode, overflow, from_layout, target, ste, codes)
+    resolved = named_format(fmt)
+    _check_overflow(resolved, overflow)
+    if not codes:
+        require_fit(resolved, target)
+    overflow = overflow or default_overflow(resolved)
+    return Plan(resolved, mode, overflow, from_layout, compute_layout(resolved, from_layout), target, ste)
+
+
+def layout_named(name: str, what: str) -> Layout:
+    if name in LAYOUTS:
+        return LAYOUTS[name]
+    raise TypeError(f"{what}: expected float16, bfloat16, float32 or float64, got {name}; convert it with astype or to")
+
+
+def dtype_name(dtype: Any) -> str:
+    """The plain name of a NumPy, ml_dtypes, torch or JAX dtype, or of a string."""
+    if isinstance(dtype, str):
+        return dtype
+    if type(dtype).__module__.partition(".")[0] == "torch":
+        return str(dtype).removeprefix("torch.")
+    import numpy as np
+
+    try:
+        return np.dtype(dtype).name
+    except TypeError:
+        raise TypeError(f"expected a dtype or its name, got {dtype!r}") from None
+
+
+def _check_overflow(fmt: Format | TracedFormat, overflow: str | None) -> None:
+    if overflow is None:
+        return
+    if overflow not in OVERFLOWS:
+        raise ValueError(unknown("overflow", str(overflow), OVERFLOWS))
+    if isinstance(fmt, TracedFormat):
+        table_only, integer, name = isinstance(fmt.table, Codebook), False, "a traced format"
+    else:
+        table_only = isinstance(fmt, CodebookFormat) or isinstance(fmt, IntFormat) and fmt.mid_rise
+        integer, name = isinstance(fmt, IntFormat) and not fmt.narrow, fmt.name
+    if table_only and overflow != "saturate":
+        raise ValueError(f"{name} only saturates, got overflow={overflow!r}; leave overflow out")
+    if overflow == "wrap" and not integer:
+        raise ValueError(f"only integers over their full range wrap, got {name}; use overflow='saturate'")
+
+
+def compute_layout(fmt: Format, source: Layout) -> Layout:
+    """The narrowest dtype that holds the input's numbers and the format's values.
+
+    Raises:
+        ValueError: the format's values are beyond float64.
+    """
+    wider = {"float16": ("float32", "float64"), "bfloat16": ("float32", "float64"), "float32": ("float64",)}
+    for name in (source.name, *wider.get(source.name, ())):
+        if fits(fmt, LAYOUTS[name]):
+            return LAYOUTS[name]
+    raise ValueError(f"values of {fmt.name} are beyond float64; use halfulp.formats.exact")
+
+
+def _traced_plan(
+    fmt: TracedFormat, mode: Rounding, overflow: str | None, source: Layout, target: Layout, ste: str, codes: bool
+) -> Plan:
+    if codes:
+        raise TypeError("encode needs a format that is not traced; pass its name")
+    if not source.name == target.name == fmt.layout:
+        raise ValueError(
+            f"this traced format was made for {fmt.layout}, got {source.name} to {target.name}; "
+            f"make it with hu.format_data(..., dtype={source.name!r})"
+        )
+    return Plan(fmt, mode, overflow, source, source, target, ste)
+

@@ -1,0 +1,230 @@
+"""Formats as the integers the kernels read: run-time data, so that one compiled kernel serves every format.
+
+A format becomes a `Grid` (floats and integers: spacing constant within a binade) or a `Codebook` (a list of
+values), for one host dtype. Both are tuples of integers or integer arrays and need no framework; stacked
+along a leading axis they are what `jax.vmap` maps over.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..formats.codebooks import CodebookFormat
+from ..formats.exact import default_overflow, floor_log2
+from ..formats.floats import FloatFormat
+from ..formats.integers import IntFormat
+from ..formats.registry import Format
+from ..formats.rounding import DETERMINISTIC
+from .layouts import Layout
+
+Int = Any
+"""A Python int, or an integer array where the format is traced."""
+
+
+class Grid(NamedTuple):
+    """A float or integer format over one host dtype. Fields ending in `_field` are host exponent fields.
+
+    Above 2**min_field the spacing is 2**-mantissa_bits of the binade, below it is 2**quantum_field.
+    `max_positive` and `max_negative` are host bits of magnitudes, 0 for an unsigned format's negatives.
+    Flags are 0 or 1; a missing code is -1.
+    """
+
+    mantissa_bits: Int
+    min_field: Int
+    quantum_field: Int
+    max_positive: Int
+    max_negative: Int
+    zero: Int
+    negative_zero: Int
+    infinity: Int
+    saturates: Int
+    code_bits: Int
+    nan_code: Int
+    infinity_code: Int
+    twos_complement: Int
+
+
+class Codebook(NamedTuple):
+    """A list of n values over one host dtype.
+
+    Keys order the host numbers as integers: the bits of x >= 0, and ~bits of the magnitude below zero.
+
+    Fields:
+        values: (n,) host bits, sign included.
+        codes: (n,) codes.
+        keys: (n,) keys of the values.
+        thresholds: (8, n - 1) per deterministic mode the first key that rounds to the upper neighbour.
+        unit_field, spacing, low: (n - 1,) the gaps in fixed point for stochastic modes: unit
+            2**(unit_field - bias), gap width and lower value in units, the latter modulo 2**32.
+    """
+
+    values: Int
+    codes: Int
+    keys: Int
+    thresholds: Int
+    unit_field: Int
+    spacing: Int
+    low: Int
+
+
+@dataclass(frozen=True, slots=True)
+class TracedFormat:
+    """A format as data, which JAX may trace and map over; made by `hu.format_data`.
+
+    Args:
+        table: the kernel's integers, with a leading axis where several formats are stacked.
+        layout: name of the float dtype they are for.
+    """
+
+    table: Grid | Codebook
+    layout: str
+
+
+@lru_cache(maxsize=1024)
+def tabulate(fmt: Format, layout: Layout) -> Grid | Codebook:
+    """The kernel's integers for a format whose values fit the host dtype (see `layouts.require_fit`)."""
+    if isinstance(fmt, FloatFormat):
+        return _float_grid(fmt, layout)
+    if isinstance(fmt, IntFormat) and not fmt.mid_rise:
+        return _int_grid(fmt, layout)
+    return _codebook(as_codebook(fmt), layout)
+
+
+def as_codebook(fmt: IntFormat | CodebookFormat) -> CodebookFormat:
+    """The codebook of a mid-rise integer format; codebooks as they are."""
+    if isinstance(fmt, CodebookFormat):
+        return fmt
+    integers = range(fmt.low, fmt.high + 1)
+    return CodebookFormat(
+        fmt.name, tuple(float(fmt.number(i)) for i in integers), tuple(fmt.code(i) for i in integers), fmt.bits
+    )
+
+
+def _bits(layout: Layout, value: Fraction) -> int:
+    bits = layout.exactly(value)
+    if bits is None:
+        raise ValueError(f"{value} is no {layout.name}")
+    return bits
+
+
+def _code(code: int | None) -> int:
+    return -1 if code is None else code
+
+
+def _float_grid(fmt: FloatFormat, layout: Layout) -> Grid:
+    return Grid(
+        mantissa_bits=fmt.mantissa_bits,
+        min_field=fmt.min_exponent + layout.bias,
+        quantum_field=fmt.quantum_exponent + layout.bias,
+        max_positive=_bits(layout, fmt.max),
+        max_negative=_bits(layout, fmt.max) if fmt.signed else 0,
+        zero=int(fmt.zero),
+        negative_zero=int(fmt.has_negative_zero),
+        infinity=int(fmt.specials.infinity),
+        saturates=int(default_overflow(fmt) == "saturate"),
+        code_bits=fmt.bits,
+        nan_code=_code(fmt.nan_code),
+        infinity_code=_code(fmt.infinity_code),
+        twos_complement=0,
+    )
+
+
+def _int_grid(fmt: IntFormat, layout: Layout) -> Grid:
+    past_all = (layout.infinity >> layout.mantissa_bits) + 1  # every number lies below: one spacing everywhere
+    return Grid(
+        mantissa_bits=layout.mantissa_bits,
+        min_field=past_all,
+        quantum_field=fmt.exponent + layout.bias,
+        max_positive=_bits(layout, fmt.max),
+        max_negative=_bits(layout, fmt.min),
+        zero=1,
+        negative_zero=0,
+        infinity=0,
+        saturates=1,
+        code_bits=fmt.bits,
+        nan_code=-1,
+        infinity_code=-1,
+        twos_complement=1,
+    )
+
+
+def _key(layout: Layout, value: Fraction) -> tuple[int, bool]:
+    """Key of the largest host number that is not above `value`, and whether it equals it."""
+    bits = layout.floor(abs(value))
+    exact = layout.number(bits) == abs(value)
+    return (bits if value >= 0 else ~(bits if exact else bits + 1)), exact
+
+
+def _codebook(fmt: CodebookFormat, layout: Layout) -> Codebook:
+    values = [Fraction(value) for value in fmt.values]
+    sign = -1 << (layout.width - 1)
+    keys = [_key(layout, value)[0] for value in values]
+    gaps = [
+        _gap(fmt, layout, below, above, fmt.ties == "lower" or code % 2 == 0)
+        for below, above, code in zip(values, values[1:], fmt.codes)
+    ]
+    thresholds = [[gap[0][mode.name] for gap in gaps] for mode in DETERMINISTIC]
+    integer = np.int64 if layout.work_width == 64 else np.int32
+    return Codebook(
+        values=np.array([_bits(layout, v) | (sign if v < 0 else 0) for v in values], integer),
+        codes=np.array(fmt.codes, integer),
+        keys=np.array(keys, integer),
+        thresholds=np.array(thresholds, integer),
+        unit_field=np.array([gap[1] for gap in gaps], integer),
+        spacing=np.array([gap[2] for gap in gaps], integer),
+        low=np.array([gap[3] for gap in gaps], np.int64).astype(np.int32).astype(integer),
+    )
+
+
+def _gap(
+    fmt: CodebookFormat, layout: Layout, below: Fraction, above: Fraction, below_even: bool
+) -> tuple[dict[str, int], int, int, int]:
+    """First key that rounds up, per mode; then unit field, width and lower end of the gap in fixed point."""
+    first, last = _key(layout, below)[0] + 1, _key(layout, above)[0]  # up for all between; up for none
+    middle, exact = _key(layout, (below + above) / 2)
+    tie_up, tie_down = middle + (not exact), middle + 1
+    larger = 0 if abs(below) == abs(above) else first if abs(above) > abs(below) else last
+    smaller = 0 if abs(below) == abs(above) else last if abs(above) > abs(below) else first
+    thresholds = {
+        "nearest_even": tie_down if below_even else tie_up,
+        "nearest_away": tie_up if abs(above) >= abs(below) else tie_down,
+        "nearest_zero": tie_up if abs(above) <= abs(below) else tie_down,
+        "toward_zero": smaller,
+        "away": larger,
+        "up": first,
+        "down": last,
+        "to_odd": first if below_even else last,
+    }
+    unit_exponent = floor_log2(above - below) - 30
+    unit = Fraction(2) ** unit_exponent
+    low = int(below // unit) & 0xFFFFFFFF
+    return thresholds, unit_exponent + layout.bias, int((above - below) // unit), low
+
+
+def stack(tables: Sequence[Grid] | Sequence[Codebook]) -> Grid | Codebook:
+    """One table whose every field has a leading axis, for `vmap` over formats.
+
+    Codebooks of different lengths are padded with entries no number reaches.
+
+    Raises:
+        ValueError: grids and codebooks mixed; they run different programs.
+    """
+    if all(isinstance(table, Grid) for table in tables):
+        return Grid(*(np.array(column) for column in zip(*tables)))
+    if not all(isinstance(table, Codebook) for table in tables):
+        raise ValueError("floats and integers cannot be stacked with codebooks; stack the two kinds apart")
+    longest = max(len(table.values) for table in tables)
+    return Codebook(*(np.stack([_pad(a, longest, name) for a in column]) for name, column in zip(Codebook._fields, zip(*tables))))
+
+
+def _pad(array: np.ndarray, longest: int, name: str) -> np.ndarray:
+    gap_field = name in ("thresholds", "unit_field", "spacing", "low")
+    missing = longest - gap_field - array.shape[-1]
+    if name in ("thresholds", "keys"):
+        fill = np.iinfo(array.dtype).max
+        return np.concatenate([array, np.full((*array.shape[:-1], missing), fill, array.dtype)], axis=-1)
+    return np.concatenate([array, np.repeat(array[..., -1:], missing, axis=-1)], axis=-1)

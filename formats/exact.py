@@ -1,0 +1,320 @@
+"""The definition: every rounding of every format in rational arithmetic.
+
+Nothing here is shared with the kernels; they are tested against this file. Two steps, always in this order:
+
+1. `round_exact` rounds on the format's grid with unbounded exponent (a codebook has no grid beyond its ends).
+2. `quantize_exact` then handles overflow, zeros, NaN and infinities.
+
+`staircase` evaluates a deterministic mode once at and between the inputs where its result can change, so that
+expected arrays over millions of inputs are fills.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from math import copysign, inf, isinf, isnan, nan
+
+from .codebooks import CodebookFormat
+from .floats import FloatFormat
+from .integers import IntFormat
+from .registry import Format
+from .rounding import Rounding
+
+Exact = Fraction | float
+"""A number, or one of the floats nan, inf, -inf and -0.0."""
+
+OVERFLOWS = ("saturate", "propagate", "special", "wrap")
+"""What a result beyond the largest value becomes; see `quantize_exact`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Two neighbouring values of a grid with below <= x <= above, and which of the two is even."""
+
+    below: Fraction
+    above: Fraction
+    even: Fraction
+
+
+def floor_log2(x: Fraction) -> int:
+    """Largest k with 2**k <= x, for x > 0."""
+    k = x.numerator.bit_length() - x.denominator.bit_length()
+    return k if Fraction(2) ** k <= x else k - 1
+
+
+def float_gap(fmt: FloatFormat, x: Fraction) -> Gap:
+    """The gap of the float grid, exponent unbounded above, that holds x >= 0.
+
+    Codes count the values, so the even neighbour is the one with the even code (for P = 1 formats the
+    parity of the exponent field, as in P3109). A format without subnormals has the gap from zero to its
+    smallest normal, zero being even; a format without zero has nothing below its smallest value.
+    """
+    if x < Fraction(2) ** fmt.min_exponent:
+        spacing = Fraction(2) ** fmt.quantum_exponent
+        count = x // spacing
+        below_code = int(count)
+    else:
+        exponent = floor_log2(x)
+        spacing = Fraction(2) ** (exponent - fmt.mantissa_bits)
+        count = x // spacing
+        below_code = int(count) + ((exponent - fmt.min_exponent) << fmt.mantissa_bits) - (not fmt.zero)
+    below, above = count * spacing, (count + 1) * spacing
+    return Gap(below, above, above if below_code & 1 else below)
+
+
+def int_gap(fmt: IntFormat, x: Fraction) -> Gap:
+    """The gap of the unbounded integer grid that holds x."""
+    integer = (x - fmt.number(0)) // fmt.step
+    below, above = fmt.number(integer), fmt.number(integer + 1)
+    return Gap(below, above, above if integer & 1 else below)
+
+
+def codebook_gap(fmt: CodebookFormat, x: Fraction) -> Gap:
+    """The gap of the codebook that holds x, for min <= x < max."""
+    index = max(i for i, value in enumerate(fmt.values) if Fraction(value) <= x)
+    below, above = Fraction(fmt.values[index]), Fraction(fmt.values[index + 1])
+    return Gap(below, above, below if fmt.ties == "lower" or fmt.codes[index] % 2 == 0 else above)
+
+
+def round_exact(fmt: Format, x: Fraction, rounding: Rounding, word: int = 0, word_bits: int = 32) -> Fraction:
+    """Round x on the format's grid with unbounded exponent.
+
+    Floats and mid-tread integers round their magnitude, so that results are sign-symmetric in every mode
+    that does not look at the sign; mid-rise integers and codebooks round on the signed axis.
+
+    Args:
+        word: the random word of a stochastic mode, of `word_bits` bits.
+    """
+    if isinstance(fmt, CodebookFormat):
+        if x < fmt.min or x >= fmt.max:
+            return fmt.min if x < fmt.min else fmt.max
+        return _choose(codebook_gap(fmt, x), x, rounding, _fixed_point_share, word, word_bits)
+    if isinstance(fmt, IntFormat) and fmt.mid_rise:
+        clipped = min(max(x, fmt.min), fmt.max)
+        return _choose(int_gap(fmt, clipped), clipped, rounding, _fixed_point_share, word, word_bits)
+    gap = int_gap(fmt, abs(x)) if isinstance(fmt, IntFormat) else float_gap(fmt, abs(x))
+    if x < 0 and rounding.name in ("up", "down"):
+        gap = Gap(-gap.above, -gap.below, -gap.even)
+        return _choose(gap, x, rounding, _share, word, word_bits)
+    result = _choose(gap, abs(x), rounding, _share, word, word_bits)
+    return -result if x < 0 else result
+
+
+def _choose(gap: Gap, x: Fraction, rounding: Rounding, share, word: int, word_bits: int) -> Fraction:
+    if x in (gap.below, gap.above):
+        return x
+    below, above = gap.below, gap.above
+    same_magnitude = abs(below) == abs(above)
+    smaller = below if abs(below) < abs(above) else above
+    larger = above if smaller is below else below
+    odd = above if gap.even is below else below
+    match rounding.name:
+        case "nearest_even" | "nearest_away" | "nearest_zero":
+            if 2 * x != below + above:
+                return below if 2 * x < below + above else above
+            if rounding.name == "nearest_even":
+                return gap.even
+            return above if same_magnitude else larger if rounding.name == "nearest_away" else smaller
+        case "toward_zero" | "away":
+            if same_magnitude:  # a gap around zero has no side nearer to zero; the sign of x decides
+                return above if x >= 0 else below
+            return smaller if rounding.name == "toward_zero" else larger
+        case "up":
+            return above
+        case "down":
+            return below
+        case "to_odd":
+            return odd
+        case "stochastic_equal":
+            return above if word >> (word_bits - 1) else below
+        case _:
+            return above if _carries(share(gap, x), rounding, word, word_bits) else below
+
+
+def _share(gap: Gap, x: Fraction) -> Fraction:
+    """How far x lies from `below` to `above`, 0 <= share < 1."""
+    return (x - gap.below) / (gap.above - gap.below)
+
+
+def _fixed_point_share(gap: Gap, x: Fraction) -> Fraction:
+    """As `_share`, with both distances cut to multiples of 2**-30 of the gap's leading power of two.
+
+    Codebook gaps are no powers of two, so the kernels divide in fixed point; the probability is off by
+    less than 2**-29.
+    """
+    unit = Fraction(2) ** (floor_log2(gap.above - gap.below) - 30)
+    spacing = (gap.above - gap.below) // unit
+    return Fraction(x // unit - gap.below // unit, spacing)
+
+
+def _carries(share: Fraction, rounding: Rounding, word: int, word_bits: int) -> bool:
+    """Whether the random bits carry past the gap; P3109 v4.0, variants A, B and C, on the top bits of the word."""
+    bits = rounding.bits or word_bits
+    r = word >> (word_bits - bits)
+    scale = 1 << bits
+    match rounding.variant:
+        case "A":
+            return share * scale // 1 + r >= scale
+        case "B":
+            return share * 2 * scale // 1 + 2 * r + 1 >= 2 * scale
+        case _:
+            return round(share * scale) + r >= scale  # round() of a Fraction takes ties to even
+
+
+def default_overflow(fmt: Format) -> str:
+    """'saturate' for integers, codebooks and floats of fewer than 15 bits, 'special' for wider floats."""
+    return "special" if isinstance(fmt, FloatFormat) and fmt.bits >= 15 else "saturate"
+
+
+def quantize_exact(
+    fmt: Format,
+    x: Exact,
+    rounding: Rounding,
+    overflow: str | None = None,
+    word: int = 0,
+    word_bits: int = 32,
+) -> Exact:
+    """The value of the format that x becomes.
+
+    A rounded value beyond the largest becomes, by `overflow`:
+        saturate: the largest value, infinities too.
+        propagate: the largest value, but infinities stay where the format has them.
+        special: Inf, or NaN where there is no Inf; a finite input whose rounding points inwards
+            (toward_zero, to_odd, down above zero, up below zero) gives the largest value.
+        wrap: integers modulo 2**bits; infinities become NaN.
+    None means `default_overflow`. NaN stays NaN. -0.0 stays where the format has it. Unsigned formats
+    turn negatives into 0; formats without zero turn values <= 0 into NaN and smaller ones into their
+    smallest. Codebooks only saturate.
+    """
+    if isnan(x):
+        return nan
+    overflow = overflow or default_overflow(fmt)
+    negative = copysign(1.0, x) < 0 if isinstance(x, float) else x < 0
+    if isinf(x):
+        return _infinite(fmt, negative, overflow)
+    x = Fraction(x)
+    if isinstance(fmt, FloatFormat) and not fmt.zero and x <= 0:
+        return nan
+    rounded = round_exact(fmt, x, rounding, word, word_bits)
+    if isinstance(fmt, IntFormat) and overflow == "wrap":
+        integer = int(rounded / fmt.step)
+        return fmt.number((integer - fmt.low) % (1 << fmt.bits) + fmt.low)
+    if negative and fmt.min >= 0:
+        return fmt.min
+    if rounded > fmt.max or rounded < fmt.min:
+        if isinstance(fmt, FloatFormat) and not fmt.zero and rounded < fmt.min:
+            return fmt.min
+        return _overflowed(fmt, negative, overflow, rounding)
+    return -0.0 if rounded == 0 and negative and fmt.has_negative_zero else rounded
+
+
+def _overflowed(fmt: Format, negative: bool, overflow: str, rounding: Rounding) -> Exact:
+    if overflow != "special" or rounding.inward(negative):
+        return fmt.min if negative else fmt.max
+    return copysign(inf, -1 if negative else 1) if fmt.infinity_code is not None else nan
+
+
+def _infinite(fmt: Format, negative: bool, overflow: str) -> Exact:
+    if negative and isinstance(fmt, FloatFormat) and not fmt.zero:
+        return nan
+    if negative and fmt.min >= 0 and overflow != "wrap":
+        return fmt.min
+    if overflow == "wrap":
+        return nan
+    if fmt.infinity_code is not None and overflow != "saturate":
+        return copysign(inf, -1 if negative else 1)
+    return nan if overflow == "special" else fmt.min if negative else fmt.max
+
+
+def encode_exact(fmt: Format, value: Exact) -> int:
+    """The code of a value that `quantize_exact` gave.
+
+    Raises:
+        ValueError: a value the format has no code for.
+    """
+    for special, code in ((isnan(value), fmt.nan_code), (isinf(value), fmt.infinity_code)):
+        if special and code is not None:
+            return code | (_sign_bit(fmt) if isinf(value) and value < 0 else 0)
+    if isnan(value) or isinf(value):
+        raise ValueError(f"{fmt.name} has no code for {value}")
+    if isinstance(fmt, CodebookFormat):
+        return fmt.codes[fmt.values.index(float(value))]
+    if isinstance(fmt, IntFormat):
+        return fmt.code(int((Fraction(value) - fmt.number(0)) / fmt.step))
+    negative = copysign(1.0, value) < 0 if isinstance(value, float) else value < 0
+    magnitude = abs(Fraction(value))
+    if magnitude < Fraction(2) ** fmt.min_exponent:
+        code = magnitude / Fraction(2) ** (fmt.min_exponent - fmt.mantissa_bits)
+    else:
+        exponent = floor_log2(magnitude)
+        field = exponent - fmt.min_exponent + (1 if fmt.zero else 0)
+        significand = magnitude / Fraction(2) ** (exponent - fmt.mantissa_bits)
+        code = significand + ((field - 1) << fmt.mantissa_bits)
+    return int(code) | (_sign_bit(fmt) if negative else 0)
+
+
+def _sign_bit(fmt: Format) -> int:
+    return 1 << (fmt.bits - 1) if isinstance(fmt, FloatFormat) and fmt.signed else 0
+
+
+def numbers(fmt: Format) -> list[Fraction]:
+    """Every finite value of a format once, ascending."""
+    if isinstance(fmt, CodebookFormat):
+        return [Fraction(value) for value in fmt.values]
+    if isinstance(fmt, IntFormat):
+        return [fmt.number(i) for i in range(fmt.low, fmt.high + 1)]
+    magnitudes = sorted({fmt.magnitude(code) for code in range(fmt.max_code + 1)})
+    return ([-m for m in reversed(magnitudes) if m] if fmt.signed else []) + magnitudes
+
+
+def steps(fmt: Format) -> Iterator[Fraction]:
+    """Every input at which some deterministic rounding of the format can change its result, ascending.
+
+    Values, the midpoints between them, and past each end the value and the midpoint that would come next
+    (where overflow begins). Between two of these the result is constant in every deterministic mode.
+    """
+    values = numbers(fmt)
+    if not isinstance(fmt, CodebookFormat):
+        beyond = _next_beyond(fmt, fmt.max)
+        values = [*values, beyond]
+        values = [-beyond if fmt.min == -fmt.max else _next_below(fmt), *values]
+    last: Fraction | None = None
+    for value in values:
+        if last is not None:
+            yield (last + value) / 2
+        yield value
+        last = value
+
+
+def _next_beyond(fmt: FloatFormat | IntFormat, largest: Fraction) -> Fraction:
+    return largest + fmt.step if isinstance(fmt, IntFormat) else float_gap(fmt, largest).above
+
+
+def _next_below(fmt: FloatFormat | IntFormat) -> Fraction:
+    step = fmt.step if isinstance(fmt, IntFormat) else Fraction(2) ** fmt.quantum_exponent
+    return fmt.min - step
+
+
+@dataclass(frozen=True, slots=True)
+class Staircase:
+    """What a deterministic mode makes of every finite input.
+
+    Args:
+        points: ascending inputs where the result can change.
+        at: the result at each point.
+        between: the results before the first point, between neighbours, and after the last.
+    """
+
+    points: tuple[Fraction, ...]
+    at: tuple[Exact, ...]
+    between: tuple[Exact, ...]
+
+
+def staircase(fmt: Format, rounding: Rounding, overflow: str | None = None) -> Staircase:
+    """The whole of a deterministic mode (not of 'wrap', which never ends)."""
+    points = tuple(steps(fmt))
+    inner = [(a + b) / 2 for a, b in zip(points, points[1:])]
+    between = [2 * points[0] - points[1], *inner, 2 * points[-1] - points[-2]]
+    evaluate = partial(quantize_exact, fmt, rounding=rounding, overflow=overflow)
+    return Staircase(points, tuple(map(evaluate, points)), tuple(map(evaluate, between)))
