@@ -301,29 +301,44 @@ def encode_grid(xp: Integers, layout: Layout, grid: Grid, bits: Array, nan_code:
     binade = xp.clip(parts.leading_field - grid.min_field, 0, 1 << 20)
     code = kept + (binade << grid.mantissa_bits) - ((1 - grid.zero) << grid.mantissa_bits)
     code = xp.where(parts.magnitude == layout.infinity, grid.infinity_code, code)
-    ones = (1 << grid.code_bits) - 1
+    sign = (code * 0 + 1) << (grid.code_bits - 1)  # in an array, so that a 32-bit code wraps
     complement = (code * 0 + grid.twos_complement) == 1
-    signed = xp.where(complement, -code & ones, code | (1 << (grid.code_bits - 1)))
+    signed = xp.where(complement, -code & ((sign << 1) - 1), code | sign)
     code = xp.where(parts.negative, signed, code)
     return xp.where(parts.magnitude > layout.infinity, nan_code, code)
 
 
 def decode_grid(xp: Integers, layout: Layout, grid: Grid, codes: Array) -> Array:
-    """Host bits of codes of a float format wider than a table; NaN and infinities by their codes."""
-    magnitude_bits = grid.code_bits - xp.integer(grid.max_negative > 0)
-    magnitude = codes & ((1 << magnitude_bits) - 1)
+    """Host bits of the values of codes; NaN for codes that have none.
+
+    Args:
+        codes: (...) codes as integers of xp.width; 32-bit codes as bit patterns.
+    """
+    one, signed = codes * 0 + 1, xp.where(grid.max_negative > 0, 1, 0)
+    magnitude = codes & ((one << (grid.code_bits - signed)) - 1)
     negative = magnitude != codes
-    fraction = magnitude & ((1 << grid.mantissa_bits) - 1)
-    field = magnitude >> grid.mantissa_bits
-    normal = field > 0
-    significand = xp.where(normal, fraction | (1 << grid.mantissa_bits), fraction)
-    unit = xp.where(normal, field - 1, field) + (grid.min_field - grid.mantissa_bits)
-    no_subnormals = ((codes * 0 + grid.quantum_field) == grid.min_field) & ~normal
-    significand = xp.where(no_subnormals, 0, significand)
-    result = from_integer(xp, layout, significand, unit)
-    # no finite code lies past max_positive, and Inf is the first one there
-    result = xp.where(magnitude == grid.infinity_code, layout.infinity, xp.where(result > grid.max_positive, layout.nan, result))
+    if_integer = xp.where(negative, (one << (grid.code_bits - signed)) - magnitude, magnitude)
+    complement = (codes * 0 + grid.twos_complement) == 1
+    count, unit = _significand_of_code(xp, grid, magnitude)
+    result = from_integer(
+        xp, layout, xp.where(complement, if_integer, count), xp.where(complement, grid.quantum_field, unit)
+    )
+    result = xp.where(result > xp.where(negative, grid.max_negative, grid.max_positive), layout.nan, result)
+    result = xp.where(~complement & (magnitude == grid.infinity_code), layout.infinity, result)
+    result = xp.where((codes == grid.nan_code) & (codes * 0 + grid.nan_code >= 0), layout.nan, result)
     return _signed(xp, layout, result, negative & ((result != 0) | ((codes * 0 + grid.negative_zero) == 1)))
+
+
+def _significand_of_code(xp: Integers, grid: Grid, magnitude: Array) -> tuple[Array, Array]:
+    """The magnitude of a float code as count * 2**(unit - bias)."""
+    one = magnitude * 0 + 1
+    fraction = magnitude & ((one << grid.mantissa_bits) - 1)
+    field = (magnitude >> grid.mantissa_bits) + (1 - grid.zero)
+    normal = field > 0
+    no_subnormals = (magnitude * 0 + grid.quantum_field) == (magnitude * 0 + grid.min_field)
+    subnormal = xp.where(no_subnormals & ((one << grid.mantissa_bits) > 1), 0, fraction)
+    count = xp.where(normal, fraction | (one << grid.mantissa_bits), subnormal)
+    return count, xp.where(normal, field - 1, field) + (grid.min_field - grid.mantissa_bits)
 
 
 def key_of(xp: Integers, layout: Layout, bits: Array) -> Array:

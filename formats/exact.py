@@ -12,7 +12,7 @@ expected arrays over millions of inputs are fills.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
 from math import copysign, inf, isinf, isnan, nan
 
 from .codebooks import CodebookFormat
@@ -162,6 +162,12 @@ def _carries(share: Fraction, rounding: Rounding, word: int, word_bits: int) -> 
             return round(share * scale) + r >= scale  # round() of a Fraction takes ties to even
 
 
+@lru_cache(maxsize=1024)
+def ends(fmt: Format) -> tuple[Fraction, Fraction]:
+    """Smallest and largest finite value."""
+    return fmt.min, fmt.max
+
+
 def default_overflow(fmt: Format) -> str:
     """'saturate' for integers, codebooks and floats of fewer than 15 bits, 'special' for wider floats."""
     return "special" if isinstance(fmt, FloatFormat) and fmt.bits >= 15 else "saturate"
@@ -200,11 +206,12 @@ def quantize_exact(
     if isinstance(fmt, IntFormat) and overflow == "wrap":
         integer = int(rounded / fmt.step)
         return fmt.number((integer - fmt.low) % (1 << fmt.bits) + fmt.low)
-    if negative and fmt.min >= 0:
-        return fmt.min
-    if rounded > fmt.max or rounded < fmt.min:
-        if isinstance(fmt, FloatFormat) and not fmt.zero and rounded < fmt.min:
-            return fmt.min
+    smallest, largest = ends(fmt)
+    if negative and smallest >= 0:
+        return smallest
+    if rounded > largest or rounded < smallest:
+        if isinstance(fmt, FloatFormat) and not fmt.zero and rounded < smallest:
+            return smallest
         return _overflowed(fmt, negative, overflow, rounding)
     return -0.0 if rounded == 0 and negative and fmt.has_negative_zero else rounded
 

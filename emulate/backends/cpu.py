@@ -195,7 +195,9 @@ def parameters(
     if overflow == "wrap" or not grid.zero or grid.min_field < 1:
         return None
     m = layout.mantissa_bits
-    low_shift = m + grid.quantum_field
+    tiny_shift = m + grid.quantum_field
+    flushes = grid.quantum_field == grid.min_field  # nothing lies between zero and the smallest normal
+    low_shift = m - grid.mantissa_bits + grid.min_field if flushes else tiny_shift
     max_shift = min(m, low_shift - 1)
     no_mantissa = grid.mantissa_bits == 0
     xp = NumpyIntegers(layout.work_width)
@@ -211,9 +213,9 @@ def parameters(
         *(grid.max_positive, grid.max_negative, *finite, *infinite, sign if grid.negative_zero else 0),
         *_increment(rounding),
         *(grid.min_field, grid.mantissa_bits if not grid.twos_complement else 0, grid.infinity_code, nan_code),
-        *(1 << (grid.code_bits - 1) if signed_float else 0, (1 << grid.code_bits) - 1),
+        *(1 << (grid.code_bits - 1) if signed_float else 0, (1 << grid.code_bits) - 1, tiny_shift),
     ]
-    return np.array(values, np.int64 if layout.work_width == 64 else np.int32)
+    return np.array(values, np.int64).astype(np.int64 if layout.work_width == 64 else np.int32)  # 32-bit codes wrap
 
 
 def _increment(rounding: Rounding) -> list[int]:

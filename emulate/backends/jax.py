@@ -4,7 +4,7 @@ The portable kernel is traced and compiled by XLA. Random words come from a prim
 `vmap` must give members that share a seed streams of their own, and only a primitive sees the batching.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -384,15 +384,12 @@ def encode(x: jax.Array, plan: Plan, randomness: Randomness, nan: float | None, 
 def _refuse_nan(static: _Static, x: jax.Array, plan: Plan, noise, name: str) -> None:
     if isinstance(x, jax.core.Tracer):
         raise ValueError(f"{name} has no code for NaN, and a trace cannot look for NaN; pass nan=0.0")
-    values = x
+    values, layout = x, static.source
     if plan.overflow in ("special", "wrap"):
-        values = _store_any(static, x, plan, noise)
-    numpy_backend.refuse_nan(bool(jnp.isnan(values).any()), name)
-
-
-def _store_any(static: _Static, x: jax.Array, plan: Plan, noise) -> jax.Array:
-    same = _Static(static.rounding, static.overflow, static.source, static.layout, static.layout, static.place)
-    return _quantize_jit(same, x, _as_data(plan), noise)
+        layout = static.layout
+        values = _quantize_jit(replace(static, target=layout), x, _as_data(plan), noise)
+    bits = lax.bitcast_convert_type(values, _SIGNED[layout.width])
+    numpy_backend.refuse_nan(bool(((bits & layout.magnitude_mask) > layout.infinity).any()), name)
 
 
 def as_codes(codes: jax.Array) -> jax.Array:
@@ -417,8 +414,9 @@ def decode(codes: jax.Array, fmt: Format, target: Layout, out: None) -> jax.Arra
         bits = kernels.decode_grid(xp, target, numpy_backend.grid_of(fmt, target), codes.astype(xp.dtype))
         return _store(static, bits)
     table = jnp.asarray(numpy_backend.decoding_table(fmt, target))
-    known = (codes >= 0) & (codes < 1 << fmt.bits)
-    bits = jnp.where(known, table[jnp.where(known, codes, 0)], target.nan)
+    index = codes.astype(jnp.int32)
+    known = (index >= 0) & (index < 1 << fmt.bits)
+    bits = jnp.where(known, table[jnp.where(known, index, 0)], target.nan)
     return _store(static, bits)
 
 

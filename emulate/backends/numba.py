@@ -121,7 +121,7 @@ def _stochastic_tile(x, out, p, words, sticky):
     w_type = words.dtype.type
     mantissa, mask, infinity, nan = p[0], p[1], p[2], p[3]
     m_shift, low_shift, max_shift = p[4], p[5], p[6]
-    quantum = p[9]
+    quantum, tiny_shift = p[9], p[31]
     limit_p, limit_n, over_p, over_n, inf_p, inf_n, zero_sign = p[12], p[13], p[14], p[15], p[16], p[17], p[18]
     top = i(p.itemsize * 8 - 1)
     one = i(1)
@@ -140,10 +140,10 @@ def _stochastic_tile(x, out, p, words, sticky):
         discarded = i(_shl(one, shift) - one)
         increment = i(_shr(_shr(word, w_type(1)), w_type(i(top - shift))))
         rounded = i(i(magnitude + increment) & i(~discarded))
-        # below the quantum the fraction is S / 2**(low_shift - max(field, 1)), aligned to the word
+        # below the quantum the fraction is S / 2**(tiny_shift - max(field, 1)), aligned to the word
         significand = i(i(magnitude & fraction_mask) | (leading if field > zero else zero))
         aligned = _shl(w_type(significand), align)
-        down = i(i(low_shift - max(field, one)) - deep)
+        down = i(i(tiny_shift - max(field, one)) - deep)
         drop = w_type(min(max(down, zero), top))
         fraction = _shr(aligned, drop) if down <= top else w_type(0)
         lost = (_shl(fraction, drop) != aligned) if down <= top else (significand > zero)

@@ -1,6 +1,6 @@
 """NumPy arrays, and anything NumPy reads: scalars, lists, objects with `__array__`."""
 
-from fractions import Fraction
+from dataclasses import replace
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -77,44 +77,57 @@ def _view(out: np.ndarray | None, plan: Plan) -> np.ndarray | None:
     return None if out is None else out.view(_BITS[plan.target.width])
 
 
-def host_view(bits: np.ndarray, layout: Layout) -> np.ndarray:
-    """Bits as floats of their dtype."""
-    return bits.view(_FLOATS[layout.name])
-
-
 def _noise(x: np.ndarray, plan: Plan, randomness: Randomness) -> cpu.Noise | None:
     return noise_for(randomness, x.shape) if plan.rounding.stochastic else None
 
 
-def in_range(x: np.ndarray, plan: Plan, randomness: Randomness) -> np.ndarray:
+def in_range(bits: np.ndarray, plan: Plan, noise: cpu.Noise | None) -> np.ndarray:
     """Where |x| rounds to at most the largest value: the clip mask of the straight-through estimator."""
     if isinstance(plan.table, Codebook):
-        fmt = plan.fmt
-        return (x >= float(fmt.min)) & (x <= float(fmt.max))  # pyright: ignore[reportAttributeAccessIssue]
-    marked = Plan(plan.fmt, plan.rounding, kernels.MARK, plan.source, plan.layout, plan.layout)
-    return ~np.isnan(quantize(x, marked, randomness, None))
+        return _in_codebook(bits, plan)
+    marked = replace(plan, overflow=kernels.MARK, target=plan.layout)
+    return ~_is_nan(quantize_bits(bits, marked, noise, None), plan.layout)
+
+
+def _in_codebook(bits: np.ndarray, plan: Plan) -> np.ndarray:
+    xp = NumpyIntegers(plan.layout.work_width)
+    bits = bits if plan.layout is plan.source else _convert(bits, plan.source, plan.layout)
+    keys = kernels.key_of(xp, plan.layout, bits.reshape(-1).astype(xp.dtype)).reshape(bits.shape)
+    return (keys >= plan.table.keys[0]) & (keys <= plan.table.keys[-1])
+
+
+def _is_nan(bits: np.ndarray, layout: Layout) -> np.ndarray:
+    """NaN by its bits: a float comparison warns about signalling ones."""
+    return (bits & layout.magnitude_mask) > layout.infinity
 
 
 def encode(
     x: np.ndarray, plan: Plan, randomness: Randomness, nan: float | None, out: np.ndarray | None
 ) -> np.ndarray:
     """`emulate.encode` on arrays."""
-    fmt = plan.fmt
-    dtype = code_dtype(fmt.bits)  # pyright: ignore[reportAttributeAccessIssue]
-    nan_code = -1 if fmt.nan_code is None else fmt.nan_code  # pyright: ignore[reportAttributeAccessIssue]
+    noise = _noise(x, plan, randomness)
+    codes = encode_bits(_bits_of(x, plan), plan, noise, nan, out)
+    return _deliver(codes, out, codes.dtype)
+
+
+def encode_bits(
+    bits: np.ndarray, plan: Plan, noise: cpu.Noise | None, nan: float | None, out: np.ndarray | None
+) -> np.ndarray:
+    """Codes of numbers given by their bits, in `out` if they can go there directly."""
+    fmt: Any = plan.fmt
+    nan_code = -1 if fmt.nan_code is None else fmt.nan_code
     if nan is not None:
-        nan_code = encode_number(fmt, nan)  # pyright: ignore[reportArgumentType]
+        nan_code = encode_number(fmt, nan)
     elif nan_code < 0:
-        refuse_nan(bool(np.isnan(_values_if_special(x, plan, randomness)).any()), fmt.name)  # pyright: ignore
-    codes = run(_bits_of(x, plan), plan, _noise(x, plan, randomness), dtype, out, nan_code)
-    return _deliver(codes, out, dtype)
+        refuse_nan(bool(_is_nan(*_values_if_special(bits, plan, noise)).any()), fmt.name)
+    return run(bits, plan, noise, code_dtype(fmt.bits), out, nan_code)
 
 
-def _values_if_special(x: np.ndarray, plan: Plan, randomness: Randomness) -> np.ndarray:
+def _values_if_special(bits: np.ndarray, plan: Plan, noise: cpu.Noise | None) -> tuple[np.ndarray, Layout]:
     """What decides whether there is a NaN to encode: the input, or the result where overflow makes NaN."""
-    if plan.overflow in ("special", "wrap"):
-        return quantize(x, Plan(plan.fmt, plan.rounding, plan.overflow, plan.source, plan.layout, plan.layout), randomness, None)
-    return x
+    if plan.overflow not in ("special", "wrap"):
+        return bits, plan.source
+    return quantize_bits(bits, replace(plan, target=plan.layout), noise, None), plan.layout
 
 
 def encode_number(fmt: Format, value: float) -> int:
@@ -150,10 +163,12 @@ def decode_checked(codes: np.ndarray, fmt: Format, target: Layout) -> np.ndarray
     check_codes(codes, fmt)
     if fmt.bits <= 16:
         return decoding_table(fmt, target)[codes]
+    return _decode_grid(codes.reshape(-1), fmt, target).reshape(codes.shape)
+
+
+def _decode_grid(codes: np.ndarray, fmt: Format, target: Layout) -> np.ndarray:
     xp = NumpyIntegers(target.work_width)
-    flat = codes.reshape(-1).astype(xp.dtype)
-    bits = kernels.decode_grid(xp, target, grid_of(fmt, target), flat)
-    return bits.astype(_BITS[target.width]).reshape(codes.shape)
+    return kernels.decode_grid(xp, target, grid_of(fmt, target), codes.astype(xp.dtype)).astype(_BITS[target.width])
 
 
 def check_codes(codes: np.ndarray, fmt: Format) -> None:
@@ -173,20 +188,15 @@ def grid_of(fmt: Format, layout: Layout) -> Grid:
 @lru_cache(maxsize=256)
 def decoding_table(fmt: Format, target: Layout) -> np.ndarray:
     """(2**bits,) bits of every code's value."""
-    table = np.array([value_bits(fmt.value(code), target) for code in range(1 << fmt.bits)], _BITS[target.width])
+    codes = np.arange(1 << fmt.bits, dtype=np.uint32)
+    book = tabulate(fmt, target)
+    if isinstance(book, Grid):
+        table = _decode_grid(codes, fmt, target)
+    else:
+        table = np.full(codes.shape, target.nan, _BITS[target.width])
+        table[book.codes] = book.values
     table.flags.writeable = False  # shared by every call
     return table
-
-
-def value_bits(value: Any, target: Layout) -> int:
-    """Signed integer with the bits of an exact value or special; NaN is canonical."""
-    if value != value:
-        return target.nan
-    negative = value < 0 or (value == 0 and str(value).startswith("-"))
-    magnitude = target.infinity if abs(value) == float("inf") else target.exactly(Fraction(abs(value)))
-    if magnitude is None:
-        raise ValueError(f"{value} is no {target.name}")
-    return magnitude - (1 << (target.width - 1) if negative else 0)
 
 
 def run(

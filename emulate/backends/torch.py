@@ -7,7 +7,7 @@ gradients nor function transforms are at work an eager call goes straight there.
 tensors only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -180,11 +180,14 @@ def _word_at(index: torch.Tensor, stream, step, low, high) -> torch.Tensor:
 def _in_range_plain(x: torch.Tensor, plan: Plan, key: torch.Tensor | None, offset: _Offset) -> torch.Tensor:
     """Where |x| rounds to at most the largest value; bool with the strides of `empty_like(x)`."""
     mask = torch.empty_like(x, dtype=torch.bool)
+    bits = x.detach().view(_BITS[plan.source.width])
+    if x.device.type == "cpu":
+        found = numpy_backend.in_range(bits.numpy(), plan, _plain_noise(plan, key, offset, x.shape))
+        return mask.copy_(torch.from_numpy(found))
     if isinstance(plan.table, Codebook):
-        low, high = float(plan.fmt.min), float(plan.fmt.max)  # pyright: ignore[reportAttributeAccessIssue]
-        return mask.copy_((x >= low) & (x <= high))
-    marked = Plan(plan.fmt, plan.rounding, kernels.MARK, plan.source, plan.layout, plan.layout)
-    return mask.copy_(~torch.isnan(_quantize_plain(x, marked, key, offset)))
+        return mask.copy_((x >= float(plan.fmt.min)) & (x <= float(plan.fmt.max)))  # pyright: ignore
+    marked = replace(plan, overflow=kernels.MARK, target=plan.layout)
+    return mask.copy_(_portable(bits, marked, key, offset) != plan.layout.nan)
 
 
 # ---------------------------------------------------------------- operators
@@ -374,12 +377,10 @@ def encode(
     x: torch.Tensor, plan: Plan, randomness: Randomness, nan: float | None, out: torch.Tensor | None
 ) -> torch.Tensor:
     """`emulate.encode` on tensors; other devices encode on the CPU and copy."""
-    bits = x.detach().cpu().contiguous()
-    host = numpy_backend.host_view(bits.view(_BITS[plan.source.width]).numpy(), plan.source)
-    words = _key(randomness, torch.device("cpu")).tolist() if plan.rounding.stochastic else None
-    if words is not None:
-        randomness = Randomness(words[2:], words[1], words[0], randomness.offset)
-    codes = torch.from_numpy(numpy_backend.encode(host, plan, randomness, nan, None)).to(x.device)
+    bits = x.detach().cpu().view(_BITS[plan.source.width]).numpy()
+    key = _key(randomness, torch.device("cpu")) if plan.rounding.stochastic else None
+    noise = _plain_noise(plan, key, _Offset.of(randomness.offset), x.shape)
+    codes = torch.from_numpy(numpy_backend.encode_bits(bits, plan, noise, nan, None)).to(x.device)
     return codes if out is None else out.copy_(codes)
 
 
