@@ -153,6 +153,8 @@ def decode(codes: Any, fmt: str | Format, *, out_dtype: Any = None, out: Any = N
 def _randomness(plan: Plan, seed: Any, step: Any, stream: Any, offset: Any) -> Randomness:
     if plan.rounding.stochastic and seed is None:
         raise ValueError(f"rounding {plan.rounding.name!r} needs a seed; pass seed=0, and step= to vary it")
+    if isinstance(offset, int) and offset < 0:
+        raise ValueError(f"expected offset >= 0, got {offset}")
     return Randomness(seed, step, stream, offset)
 
 

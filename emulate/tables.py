@@ -199,7 +199,7 @@ def _gap(
         "down": last,
         "to_odd": first if below_even else last,
     }
-    unit_exponent = floor_log2(above - below) - 30
+    unit_exponent = floor_log2(above - below) - 29  # so that distance + spacing stays below 2**31
     unit = Fraction(2) ** unit_exponent
     low = int(below // unit) & 0xFFFFFFFF
     return thresholds, unit_exponent + layout.bias, int((above - below) // unit), low

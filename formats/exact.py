@@ -138,12 +138,12 @@ def _share(gap: Gap, x: Fraction) -> Fraction:
 
 
 def _fixed_point_share(gap: Gap, x: Fraction) -> Fraction:
-    """As `_share`, with both distances cut to multiples of 2**-30 of the gap's leading power of two.
+    """As `_share`, with both distances cut to multiples of 2**-29 of the gap's leading power of two.
 
     Codebook gaps are no powers of two, so the kernels divide in fixed point; the probability is off by
-    less than 2**-29.
+    less than 2**-28.
     """
-    unit = Fraction(2) ** (floor_log2(gap.above - gap.below) - 30)
+    unit = Fraction(2) ** (floor_log2(gap.above - gap.below) - 29)
     spacing = (gap.above - gap.below) // unit
     return Fraction(x // unit - gap.below // unit, spacing)
 

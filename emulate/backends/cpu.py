@@ -201,7 +201,8 @@ def parameters(
     max_shift = min(m, low_shift - 1)
     no_mantissa = grid.mantissa_bits == 0
     xp = NumpyIntegers(layout.work_width)
-    quantum = int(kernels.quantum_bits(xp, layout, grid))
+    # a quantum that is a host subnormal leaves no number whose significand is cut off whole
+    quantum = int(kernels.quantum_bits(xp, layout, grid)) if grid.quantum_field >= 1 else 0
     finite, infinite = kernels.overflow_results(xp, layout, grid, rounding, overflow)
     sign = -1 << (layout.width - 1)
     signed_float = grid.max_negative > 0 and not grid.twos_complement

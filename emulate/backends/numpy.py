@@ -288,8 +288,6 @@ def seed_pair(seed: Any) -> tuple[int, int]:
 def row_starts(offset: Any, shape: tuple[int, ...]) -> np.ndarray:
     """(r,) uint64 logical index of each row of an array of that shape, rows being the longest runs that are consecutive."""
     if not isinstance(offset, Shard):
-        if int(offset) < 0:
-            raise ValueError(f"expected offset >= 0, got {offset}")
         return np.array([int(offset)], np.uint64)
     offset.check(shape)
     strides, axis = offset.strides(), len(shape)
