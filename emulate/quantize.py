@@ -67,6 +67,8 @@ def quantize(
         return quantize_compiled(x, fmt, rounding, overflow, seed, step, stream, offset, ste, out, out_dtype)
     backend = backend_of(x)
     array = backend.as_array(x)
+    if isinstance(fmt, TracedFormat) and not hasattr(backend, "traced"):
+        raise TypeError("traced formats are for JAX arrays; pass a format or its name")
     plan = make_plan(fmt, rounding, overflow, backend.dtype_name(array), out_dtype, ste)
     randomness = _randomness(plan, seed, step, stream, offset)
     if out is not None:

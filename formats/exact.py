@@ -36,11 +36,22 @@ class Gap:
     above: Fraction
     even: Fraction
 
+    @property
+    def ends(self) -> tuple[Fraction, Fraction]:
+        """Both neighbours."""
+        return self.below, self.above
+
+
+@lru_cache(maxsize=None)
+def power(exponent: int) -> Fraction:
+    """2**exponent."""
+    return Fraction(2) ** exponent
+
 
 def floor_log2(x: Fraction) -> int:
     """Largest k with 2**k <= x, for x > 0."""
     k = x.numerator.bit_length() - x.denominator.bit_length()
-    return k if Fraction(2) ** k <= x else k - 1
+    return k if power(k) <= x else k - 1
 
 
 def float_gap(fmt: FloatFormat, x: Fraction) -> Gap:
@@ -50,13 +61,13 @@ def float_gap(fmt: FloatFormat, x: Fraction) -> Gap:
     parity of the exponent field, as in P3109). A format without subnormals has the gap from zero to its
     smallest normal, zero being even; a format without zero has nothing below its smallest value.
     """
-    if x < Fraction(2) ** fmt.min_exponent:
-        spacing = Fraction(2) ** fmt.quantum_exponent
+    if x < power(fmt.min_exponent):
+        spacing = power(fmt.quantum_exponent)
         count = x // spacing
         below_code = int(count)
     else:
         exponent = floor_log2(x)
-        spacing = Fraction(2) ** (exponent - fmt.mantissa_bits)
+        spacing = power(exponent - fmt.mantissa_bits)
         count = x // spacing
         below_code = int(count) + ((exponent - fmt.min_exponent) << fmt.mantissa_bits) - (not fmt.zero)
     below, above = count * spacing, (count + 1) * spacing
@@ -102,34 +113,37 @@ def round_exact(fmt: Format, x: Fraction, rounding: Rounding, word: int = 0, wor
 
 
 def _choose(gap: Gap, x: Fraction, rounding: Rounding, share, word: int, word_bits: int) -> Fraction:
-    if x in (gap.below, gap.above):
-        return x
     below, above = gap.below, gap.above
-    same_magnitude = abs(below) == abs(above)
-    smaller = below if abs(below) < abs(above) else above
-    larger = above if smaller is below else below
-    odd = above if gap.even is below else below
+    if x in (below, above):
+        return x
     match rounding.name:
-        case "nearest_even" | "nearest_away" | "nearest_zero":
-            if 2 * x != below + above:
-                return below if 2 * x < below + above else above
-            if rounding.name == "nearest_even":
-                return gap.even
-            return above if same_magnitude else larger if rounding.name == "nearest_away" else smaller
-        case "toward_zero" | "away":
-            if same_magnitude:  # a gap around zero has no side nearer to zero; the sign of x decides
-                return above if x >= 0 else below
-            return smaller if rounding.name == "toward_zero" else larger
         case "up":
             return above
         case "down":
             return below
+        case "toward_zero" | "away":
+            if below == -above:  # a gap around zero has no side nearer to zero; the sign of x decides
+                return above if x >= 0 else below
+            return min(gap.ends, key=abs) if rounding.name == "toward_zero" else max(gap.ends, key=abs)
         case "to_odd":
-            return odd
+            return above if gap.even is below else below
+        case "stochastic":
+            return above if _carries(share(gap, x), rounding, word, word_bits) else below
         case "stochastic_equal":
             return above if word >> (word_bits - 1) else below
         case _:
-            return above if _carries(share(gap, x), rounding, word, word_bits) else below
+            return _nearest(gap, x, rounding)
+
+
+def _nearest(gap: Gap, x: Fraction, rounding: Rounding) -> Fraction:
+    from_below, from_above = x - gap.below, gap.above - x
+    if from_below != from_above:
+        return gap.below if from_below < from_above else gap.above
+    if rounding.name == "nearest_even":
+        return gap.even
+    if gap.below == -gap.above:
+        return gap.above
+    return max(gap.ends, key=abs) if rounding.name == "nearest_away" else min(gap.ends, key=abs)
 
 
 def _share(gap: Gap, x: Fraction) -> Fraction:
@@ -143,7 +157,7 @@ def _fixed_point_share(gap: Gap, x: Fraction) -> Fraction:
     Codebook gaps are no powers of two, so the kernels divide in fixed point; the probability is off by
     less than 2**-28.
     """
-    unit = Fraction(2) ** (floor_log2(gap.above - gap.below) - 29)
+    unit = power(floor_log2(gap.above - gap.below) - 29)
     spacing = (gap.above - gap.below) // unit
     return Fraction(x // unit - gap.below // unit, spacing)
 
@@ -251,12 +265,12 @@ def encode_exact(fmt: Format, value: Exact) -> int:
         return fmt.code(int((Fraction(value) - fmt.number(0)) / fmt.step))
     negative = copysign(1.0, value) < 0 if isinstance(value, float) else value < 0
     magnitude = abs(Fraction(value))
-    if magnitude < Fraction(2) ** fmt.min_exponent:
-        code = magnitude / Fraction(2) ** (fmt.min_exponent - fmt.mantissa_bits)
+    if magnitude < power(fmt.min_exponent):
+        code = magnitude / power(fmt.min_exponent - fmt.mantissa_bits)
     else:
         exponent = floor_log2(magnitude)
         field = exponent - fmt.min_exponent + (1 if fmt.zero else 0)
-        significand = magnitude / Fraction(2) ** (exponent - fmt.mantissa_bits)
+        significand = magnitude / power(exponent - fmt.mantissa_bits)
         code = significand + ((field - 1) << fmt.mantissa_bits)
     return int(code) | (_sign_bit(fmt) if negative else 0)
 
@@ -299,7 +313,7 @@ def _next_beyond(fmt: FloatFormat | IntFormat, largest: Fraction) -> Fraction:
 
 
 def _next_below(fmt: FloatFormat | IntFormat) -> Fraction:
-    step = fmt.step if isinstance(fmt, IntFormat) else Fraction(2) ** fmt.quantum_exponent
+    step = fmt.step if isinstance(fmt, IntFormat) else power(fmt.quantum_exponent)
     return fmt.min - step
 
 

@@ -18,7 +18,7 @@ from .. import kernels
 from ..layouts import Layout
 from ..philox import Shard, check_word, fold_words, philox
 from ..plan import Plan, Randomness, make_plan
-from ..tables import Codebook, TracedFormat
+from ..tables import Codebook
 from . import cpu
 from . import numpy as numpy_backend
 from .torch_integers import TorchIntegers, TorchWords
@@ -343,8 +343,6 @@ def _transforms_active() -> bool:
 
 def quantize(x: torch.Tensor, plan: Plan, randomness: Randomness, out: torch.Tensor | None) -> torch.Tensor:
     """`emulate.quantize` on tensors."""
-    if isinstance(plan.fmt, TracedFormat):
-        raise TypeError("traced formats are for JAX arrays; pass a format or its name")
     key = _key(randomness, x.device) if plan.rounding.stochastic else None
     offset = _Offset.of(randomness.offset)
     if out is not None:

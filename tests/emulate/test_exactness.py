@@ -21,6 +21,7 @@ from ..support.cases import (
     WIDE,
     bits_of,
     both_sides,
+    evaluate,
     expected,
     explain,
     layouts_for,
@@ -56,8 +57,8 @@ def test_overflow(name, overflow):
     for layout in (FLOAT32, LAYOUTS["float64"]):
         bits = ends_and_beyond(fmt, layout)
         for mode in DETERMINISTIC:
-            want = [bits_of(exact.quantize_exact(fmt, value_of(int(b), layout), mode, overflow), layout) for b in bits]
-            check(fmt, layout, bits, np.array(want, bits.dtype), rounding=mode, overflow=overflow)
+            want = evaluate(fmt, layout, mode, overflow, bits)
+            check(fmt, layout, bits, want, rounding=mode, overflow=overflow)
 
 
 def ends_and_beyond(fmt, layout):
@@ -75,8 +76,8 @@ def test_wrap(name):
     for layout in layouts_for(fmt):
         bits = np.concatenate([stratified(layout, 256), with_signs(range(layout.floor(1), layout.floor(300), 1 + layout.floor(300) // 999), layout)])
         for mode in ("nearest_even", "down"):
-            want = [bits_of(exact.quantize_exact(fmt, value_of(int(b), layout), ROUNDINGS[mode], "wrap"), layout) for b in bits]
-            check(fmt, layout, bits, np.array(want, bits.dtype), rounding=mode, overflow="wrap")
+            want = evaluate(fmt, layout, ROUNDINGS[mode], "wrap", bits)
+            check(fmt, layout, bits, want, rounding=mode, overflow="wrap")
 
 
 @pytest.mark.parametrize("name", WIDE)
@@ -88,8 +89,7 @@ def test_wide_formats_at_stratified_points(name):
     for layout in layouts:
         for k, mode in enumerate(DETERMINISTIC):
             bits = stratified(layout, share, seed=k)
-            want = [bits_of(exact.quantize_exact(fmt, value_of(int(b), layout), mode), layout) for b in bits]
-            check(fmt, layout, bits, np.array(want, bits.dtype), rounding=mode)
+            check(fmt, layout, bits, evaluate(fmt, layout, mode, None, bits), rounding=mode)
 
 
 @st.composite
@@ -114,8 +114,8 @@ def test_any_minifloat(fmt, mode, overflow, data):
     magnitudes = {max(near + d, 0) for d in range(-2, 3)} | {layout.floor(fmt.min_positive / 2), layout.infinity}
     magnitudes |= set(data.draw(st.lists(st.integers(0, layout.nan), min_size=1, max_size=20)))
     bits = with_signs(sorted(magnitudes), layout)
-    want = [bits_of(exact.quantize_exact(fmt, value_of(int(b), layout), ROUNDINGS[mode], overflow), layout) for b in bits]
-    check(fmt, layout, bits, np.array(want, bits.dtype), rounding=mode, overflow=overflow)
+    want = evaluate(fmt, layout, ROUNDINGS[mode], overflow, bits)
+    check(fmt, layout, bits, want, rounding=mode, overflow=overflow)
 
 
 @pytest.mark.parametrize("bits", range(3, 11))

@@ -14,7 +14,7 @@ from halfulp.formats.registry import format as named
 from halfulp.formats.rounding import STOCHASTIC, STOCHASTIC_EQUAL
 
 from ..support.backends import BACKENDS
-from ..support.cases import NARROW, both_sides, bits_of, explain, layouts_for, stratified, value_of
+from ..support.cases import NARROW, both_sides, evaluate, explain, layouts_for, stratified
 from ..support.reference_philox import element_word
 
 FLOAT32, FLOAT64 = LAYOUTS["float32"], LAYOUTS["float64"]
@@ -23,12 +23,8 @@ SEED = 3
 
 
 def wanted(fmt, layout, mode, overflow, bits):
-    results = []
-    for k, b in enumerate(bits):
-        w = element_word(k, SEED, layout.work_width)
-        x = value_of(int(b), layout)
-        results.append(bits_of(exact.quantize_exact(fmt, x, mode, overflow, w, layout.work_width), layout))
-    return np.array(results, bits.dtype)
+    words = (element_word(k, SEED, layout.work_width) for k in range(len(bits)))
+    return evaluate(fmt, layout, mode, overflow, bits, words)
 
 
 def points(fmt, layout, count=400):
@@ -61,6 +57,8 @@ def test_every_variant_equals_the_definition(name, mode):
         bits = points(fmt, layout)
         want = wanted(fmt, layout, mode, None, bits)
         for backend, run in BACKENDS.items():
+            if backend == "jax" and layout is not FLOAT32 and mode.spec not in ("stochastic:8C", "stochastic_equal"):
+                continue  # each of these compiles anew, and runs the code that "portable" has just run
             got = run(bits, fmt, layout, rounding=mode, seed=SEED)
             assert np.array_equal(got, want), (backend, layout.name, explain(bits, got, want, layout))
 

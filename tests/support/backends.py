@@ -2,7 +2,6 @@
 
 from contextlib import nullcontext
 
-import ml_dtypes
 import numpy as np
 
 import halfulp as hu
@@ -10,8 +9,7 @@ from halfulp.emulate.backends import cpu
 from halfulp.emulate.layouts import Layout
 from halfulp.emulate.plan import make_plan
 
-FLOATS = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float64": np.float64}
-SIGNED = {16: np.int16, 32: np.int32, 64: np.int64}
+from .cases import FLOATS, SIGNED
 
 
 def floats(bits: np.ndarray, layout: Layout) -> np.ndarray:

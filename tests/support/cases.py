@@ -1,8 +1,11 @@
 """Inputs that decide a format, and what the definition says they become."""
 
+from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
+from itertools import repeat
 
+import ml_dtypes
 import numpy as np
 
 from halfulp.emulate.layouts import LAYOUTS, Layout, fits
@@ -13,6 +16,7 @@ from halfulp.formats.rounding import DETERMINISTIC, ROUNDINGS, Rounding
 NARROW = [name for name, fmt in NAMED.items() if fmt.bits <= 10]
 WIDE = [name for name, fmt in NAMED.items() if fmt.bits > 10]
 MODES = [mode.name for mode in DETERMINISTIC]
+FLOATS = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float64": np.float64}
 SIGNED = {16: np.int16, 32: np.int32, 64: np.int64}
 
 
@@ -64,17 +68,31 @@ def value_of(bits: int, layout: Layout) -> exact.Exact:
     return number
 
 
+def all_bits(values: Iterable[exact.Exact], layout: Layout) -> np.ndarray:
+    """Signed bits of exact values the dtype holds; NaN is canonical."""
+    numbers = np.array([float(value) for value in values]).astype(FLOATS[layout.name])
+    bits = numbers.view(SIGNED[layout.width])
+    return np.where((bits & layout.magnitude_mask) > layout.infinity, layout.nan, bits).astype(bits.dtype)
+
+
 def bits_of(value: exact.Exact, layout: Layout) -> int:
-    """Signed bits of an exact value; NaN is canonical."""
-    if value != value:
-        return layout.nan
-    negative = value < 0 or (isinstance(value, float) and str(value) == "-0.0")
-    if value in (float("inf"), float("-inf")):
-        magnitude = layout.infinity
-    else:
-        magnitude = layout.floor(abs(Fraction(value)))
-        assert layout.number(magnitude) == abs(value)
-    return magnitude - (1 << (layout.width - 1)) if negative else magnitude
+    """As `all_bits`, of one value."""
+    return int(all_bits([value], layout)[0])
+
+
+def evaluate(
+    fmt: Format, layout: Layout, mode: Rounding, overflow: str | None, bits: np.ndarray, words: Iterable[int] = repeat(0)
+) -> np.ndarray:
+    """Signed bits of the exact results, one evaluation an input.
+
+    Args:
+        words: the random word of each input, of the layout's work width.
+    """
+    values = (
+        exact.quantize_exact(fmt, value_of(int(b), layout), mode, overflow, word, layout.work_width)
+        for b, word in zip(bits, words)
+    )
+    return all_bits(values, layout)
 
 
 @lru_cache(maxsize=None)
@@ -103,8 +121,7 @@ def expected(fmt: Format, layout: Layout, mode: Rounding, overflow: str | None, 
     stairs = _staircase(fmt, mode.name, overflow)
     first, exactly = zip(*(_first_key(point, layout) for point in stairs.points))
     first, exactly = np.array(first), np.array(exactly)
-    at = np.array([bits_of(value, layout) for value in stairs.at])
-    between = np.array([bits_of(value, layout) for value in stairs.between])
+    at, between = all_bits(stairs.at, layout), all_bits(stairs.between, layout)
     keys = _keys(bits, layout)
     count = np.searchsorted(first, keys, side="right")
     last = np.maximum(count - 1, 0)
