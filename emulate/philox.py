@@ -13,7 +13,7 @@ given its `offset` or `Shard`. Members of a `vmap` draw from streams of their ow
 Source: Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3 (SC 2011), and Random123.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -90,6 +90,10 @@ class Words(Protocol):
         """a + b modulo 2**32."""
         ...
 
+    def repeat(self, times: int, body: Callable[[Any], Any], state: Any) -> Any:
+        """body applied `times` times."""
+        ...
+
 
 def philox(xp: Words, counter: Sequence[Any], key: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
     """The four output words of Philox4x32-10.
@@ -98,14 +102,14 @@ def philox(xp: Words, counter: Sequence[Any], key: Sequence[Any]) -> tuple[Any, 
         counter: four words, arrays or scalars that broadcast.
         key: two words.
     """
-    c0, c1, c2, c3 = counter
-    k0, k1 = key
-    for _ in range(ROUNDS):
+
+    def one_round(state):
+        c0, c1, c2, c3, k0, k1 = state
         high0, low0 = xp.multiply(MULTIPLIERS[0], c0)
         high1, low1 = xp.multiply(MULTIPLIERS[1], c2)
-        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
-        k0, k1 = xp.add(k0, WEYL[0]), xp.add(k1, WEYL[1])
-    return c0, c1, c2, c3
+        return high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0, xp.add(k0, WEYL[0]), xp.add(k1, WEYL[1])
+
+    return xp.repeat(ROUNDS, one_round, (*counter, *key))[:4]
 
 
 def fold_words(xp: Words, stream: Any, member: Any) -> Any:
@@ -127,7 +131,17 @@ def fold_stream(stream: int, member: int) -> int:
     return fold_words(_PythonWords(), check_word("stream", stream), check_word("member", member))
 
 
-class _PythonWords:
+class PlainLoop:
+    """`Words.repeat` where nothing is traced."""
+
+    def repeat(self, times: int, body: Callable[[Any], Any], state: Any) -> Any:
+        """body applied `times` times."""
+        for _ in range(times):
+            state = body(state)
+        return state
+
+
+class _PythonWords(PlainLoop):
     """`Words` over Python integers."""
 
     def multiply(self, constant: int, a: int) -> tuple[int, int]:

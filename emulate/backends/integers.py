@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ..philox import PlainLoop
+
 Scalar = int | bool | np.integer | np.bool_
 
 
@@ -46,7 +48,7 @@ class NumpyIntegers:
         return table[index]
 
 
-class NumpyWords:
+class NumpyWords(PlainLoop):
     """`philox.Words` over uint64 arrays that hold 32-bit words."""
 
     def multiply(self, constant, a):

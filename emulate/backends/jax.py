@@ -58,7 +58,7 @@ class JaxIntegers:
 
     def wide_product(self, a, b):
         a, b = a.astype(jnp.uint32), b.astype(jnp.uint32)
-        return lax.mulhi(a, b).astype(self.dtype), (a * b).astype(self.dtype)
+        return _high_product(a, b).astype(self.dtype), (a * b).astype(self.dtype)
 
     def count_not_above(self, ascending, a):
         method = "compare_all" if ascending.shape[-1] <= 64 else "scan_unrolled"
@@ -68,14 +68,27 @@ class JaxIntegers:
         return jnp.asarray(table)[index]
 
 
+def _high_product(a: jax.Array, b: jax.Array | int) -> jax.Array:
+    """High 32 bits of a product of uint32, from 16-bit halves: `lax.mulhi` does not lower inside shard_map."""
+    a_low, a_high = a & 0xFFFF, a >> 16
+    b_low, b_high = (jnp.uint32(b & 0xFFFF), jnp.uint32(b >> 16)) if isinstance(b, int) else (b & 0xFFFF, b >> 16)
+    middle = a_high * b_low + (a_low * b_low >> 16)
+    return a_high * b_high + (middle >> 16) + ((a_low * b_high + (middle & 0xFFFF)) >> 16)
+
+
 class JaxWords:
     """`philox.Words` over uint32 arrays."""
 
     def multiply(self, constant, a):
-        return lax.mulhi(a, jnp.full_like(a, constant)), a * jnp.uint32(constant)
+        return _high_product(a, constant), a * jnp.uint32(constant)
 
     def add(self, a, b):
         return a + jnp.uint32(b)
+
+    def repeat(self, times, body, state):
+        """A loop XLA keeps: unrolled, its CPU fusion computes every round once per output word."""
+        zero = sum(part * 0 for part in state)  # gives every part one shape, and inside shard_map one axis type
+        return lax.fori_loop(0, times, lambda _, s: body(s), tuple(part + zero for part in state))
 
 
 # ---------------------------------------------------------------- random words
@@ -95,7 +108,7 @@ def _index_words(start: jax.Array, shape: tuple[int, ...], global_shape: tuple[i
     for axis, stride in enumerate(row_major_strides(global_shape)):
         along = lax.broadcasted_iota(jnp.uint32, shape, axis) + start[axis]
         part_low, part_high = along * jnp.uint32(stride & _WORD), along * jnp.uint32(stride >> 32)
-        part_high = part_high + lax.mulhi(along, jnp.full_like(along, stride & _WORD))
+        part_high = part_high + _high_product(along, stride & _WORD)
         low, high = _add_words(low, high, part_low, part_high)
     return low, high
 
@@ -331,7 +344,7 @@ def _key(randomness: Randomness) -> jax.Array:
 
 def _word(name: str, value: Any) -> jax.Array:
     if isinstance(value, int | np.integer):
-        value = check_word(name, int(value))
+        value = np.uint32(check_word(name, int(value)))
     return jnp.asarray(value).astype(jnp.uint32).reshape(1)
 
 

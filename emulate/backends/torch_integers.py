@@ -2,6 +2,8 @@
 
 import torch
 
+from ..philox import PlainLoop
+
 
 class TorchIntegers:
     """`kernels.Integers` over int32 or int64 tensors."""
@@ -44,7 +46,7 @@ class TorchIntegers:
         return table[index.to(torch.int64)]
 
 
-class TorchWords:
+class TorchWords(PlainLoop):
     """`philox.Words` over int64 tensors that hold 32-bit words; products wrap modulo 2**64."""
 
     def multiply(self, constant, a):
