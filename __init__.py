@@ -1,12 +1,12 @@
 """halfulp: exact emulation of numeric formats for NumPy, PyTorch and JAX.
 
-    import halfulp as hu
+import halfulp as hu
 
-    hu.quantize(x, "fp8_e4m3")                                      # nearest even, saturating
-    hu.quantize(x, "e3m2", rounding="stochastic", seed=0)           # any minifloat, the same bits everywhere
-    hu.encode(x, "int8"), hu.decode(codes, "int8")                  # codes and back
-    hu.format("fp4_e2m1"), hu.list_formats()                        # what the formats are
-    hu.sweep("digits", formats=["e4m3", "int8"], store="runs.db")   # what they do to a model
+hu.quantize(x, "fp8_e4m3")                                      # nearest even, saturating
+hu.quantize(x, "e3m2", rounding="stochastic", seed=0)           # any minifloat, the same bits everywhere
+hu.encode(x, "int8"), hu.decode(codes, "int8")                  # codes and back
+hu.format("fp4_e2m1"), hu.list_formats()                        # what the formats are
+hu.sweep("digits", formats=["e4m3", "int8"], store="runs.db")   # what they do to a model
 """
 
 from .emulate.philox import Shard as Shard
@@ -22,5 +22,7 @@ from .formats.registry import format as format
 from .formats.registry import list_formats as list_formats
 from .formats.rounding import Rounding as Rounding
 from .formats.rounding import stochastic as stochastic
+from .sim.store import StoreError as StoreError
+from .sim.sweep import sweep as sweep
 
 __version__ = "0.1.0"

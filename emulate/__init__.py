@@ -1,0 +1,1 @@
+"""How arrays get there: rounding arrays of NumPy, PyTorch and JAX to formats."""

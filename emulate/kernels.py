@@ -1,113 +1,18 @@
-"""The rounding algorithm, once, in integer arithmetic over an array namespace.
+"""The rounding algorithm for float and integer formats, once, in integer arithmetic over an array namespace.
 
-Every function takes `xp`, an `Integers` namespace of one backend, and works on signed integers of
-xp.width = 32 bits (64 for float64) that hold the bits of the input, sign-extended. No floating-point
-operation touches a value, so flushed subnormals and compilers cannot change a result. Notation, for a
-host dtype with M mantissa bits (`Layout`):
-
-    |x| = S * 2**(max(E, 1) - bias - M)       E exponent field, S < 2**(M + 1) significand
-    n   = exponent field of the leading bit   E for normals, below 1 for host subnormals
-
-On a grid the spacing at x is 2**shift units of S; rounding keeps S >> shift. Faster copies of this file
-are pinned to it bit for bit by tests. Sources: IEEE 754-2019 section 4.3; P3109 interim report v4.0.
+Every function takes `xp`, an `Integers` namespace of one backend. No floating-point operation touches a
+value, so flushed subnormals and compilers cannot change a result. Notation as in `numbers`: on a grid the
+spacing at x is 2**shift units of S, and rounding keeps S >> shift. Faster copies of this file are pinned
+to it bit for bit by tests. Sources: IEEE 754-2019 section 4.3; P3109 interim report v4.0.
 """
 
-from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
-
-from ..formats.rounding import DETERMINISTIC, Rounding
+from ..formats.rounding import Rounding
 from .layouts import Layout
-from .tables import Codebook, Grid
-
-Array = Any
-"""An integer or boolean array of the backend, or a scalar of it."""
+from .numbers import Array, Integers, Parts, from_integer, prepare_words, take_apart, unsigned_above, with_sign
+from .tables import Grid
 
 MARK = "mark"
 """The overflow behind gradient masks: whatever rounds out of range becomes NaN."""
-
-_MODE = {mode.name: index for index, mode in enumerate(DETERMINISTIC)}
-
-
-class Integers(Protocol):
-    """What a backend supplies, for one integer width."""
-
-    width: int
-
-    def where(self, condition: Array, a: Array, b: Array) -> Array:
-        """Elementwise choice."""
-        ...
-
-    def clip(self, a: Array, low: Array, high: Array) -> Array:
-        """Clamp to low..high."""
-        ...
-
-    def integer(self, a: Array) -> Array:
-        """Booleans or integers as integers of `width`."""
-        ...
-
-    def shift_right_logical(self, a: Array, n: Array) -> Array:
-        """Shift in zeros, 0 <= n < width."""
-        ...
-
-    def floor_log2(self, a: Array) -> Array:
-        """Position of the leading one of 1 <= a < 2**53 (2**24 at width 32); anything for 0."""
-        ...
-
-    def wide_product(self, a: Array, b: Array) -> tuple[Array, Array]:
-        """High and low 32 bits of the product of two unsigned 32-bit patterns, as such patterns."""
-        ...
-
-    def count_not_above(self, ascending: Array, a: Array) -> Array:
-        """How many of `ascending` are <= a, elementwise over a."""
-        ...
-
-    def take(self, table: Array, index: Array) -> Array:
-        """table[index]."""
-        ...
-
-
-class Parts(NamedTuple):
-    """A number taken apart; see the notation above."""
-
-    negative: Array
-    magnitude: Array
-    significand: Array
-    unit_field: Array
-    leading_field: Array
-
-
-def take_apart(xp: Integers, layout: Layout, bits: Array) -> Parts:
-    """Sign, magnitude bits, S, max(E, 1) and n of numbers given by their bits."""
-    magnitude = bits & layout.magnitude_mask
-    field = magnitude >> layout.mantissa_bits
-    fraction = magnitude & ((1 << layout.mantissa_bits) - 1)
-    normal = field > 0
-    significand = fraction | xp.where(normal, xp.integer(field * 0 + (1 << layout.mantissa_bits)), field * 0)
-    leading = xp.where(normal, field, xp.floor_log2(fraction) + (1 - layout.mantissa_bits))
-    return Parts(bits < 0, magnitude, significand, xp.where(normal, field, field * 0 + 1), leading)
-
-
-def _unsigned_above(xp: Integers, a: Array, b: Array) -> Array:
-    lowest = -1 << (xp.width - 1)
-    return (a ^ lowest) > (b ^ lowest)
-
-
-def prepare_words(xp: Integers, rounding: Rounding, words: Array) -> Array:
-    """Random words whose sum with the discarded fraction, in units of 2**-width, decides by its carry.
-
-    Few-bit variants keep the top N bits R: A adds R, B adds R + 1/2, and C adds R + 1/2 less one unit when
-    R is odd, so that a fraction halfway between multiples of 2**-N goes to the even one.
-    """
-    if rounding.name == "stochastic_equal":
-        return words >> (xp.width - 1)  # all ones or all zeros
-    if rounding.bits is None:
-        return words
-    low_bits = xp.width - rounding.bits
-    kept = words & (-1 << low_bits)
-    if rounding.variant == "A":
-        return kept
-    kept = kept | 1 << (low_bits - 1)
-    return kept if rounding.variant == "B" else kept - ((words >> low_bits) & 1)
 
 
 def _needs_sticky(rounding: Rounding) -> bool:
@@ -125,7 +30,7 @@ def _random_up(xp: Integers, rounding: Rounding, rest: Array, shift: Array, word
     if _needs_sticky(rounding):
         right = right | xp.integer((right << right_shift) != rest)
     fraction = xp.where(shallow, left, right)
-    return xp.integer(_unsigned_above(xp, fraction, ~prepare_words(xp, rounding, words)))
+    return xp.integer(unsigned_above(xp, fraction, ~prepare_words(xp, rounding, words)))
 
 
 def _increment(parts: Parts, xp: Integers, rounding: Rounding, full: Array, odd: Array) -> Array:
@@ -142,7 +47,9 @@ def _increment(parts: Parts, xp: Integers, rounding: Rounding, full: Array, odd:
 def _shift(xp: Integers, layout: Layout, grid: Grid, parts: Parts) -> Array:
     """log2 of the grid's spacing in units of S."""
     low = parts.leading_field < grid.min_field
-    spacing_field = xp.where(low, grid.quantum_field + parts.leading_field * 0, parts.leading_field - grid.mantissa_bits)
+    spacing_field = xp.where(
+        low, grid.quantum_field + parts.leading_field * 0, parts.leading_field - grid.mantissa_bits
+    )
     return xp.clip(spacing_field + layout.mantissa_bits - parts.unit_field, 0, 1 << 20)
 
 
@@ -181,9 +88,7 @@ def round_to_grid(
     return _finish(xp, layout, grid, parts, rounded, rounding, overflow)
 
 
-def _round_magnitude(
-    xp: Integers, layout: Layout, grid: Grid, parts: Parts, rounding: Rounding, words: Array
-) -> Array:
+def _round_magnitude(xp: Integers, layout: Layout, grid: Grid, parts: Parts, rounding: Rounding, words: Array) -> Array:
     """Magnitude bits on the grid with unbounded exponent."""
     m, s = layout.mantissa_bits, parts.significand
     shift = _shift(xp, layout, grid, parts)
@@ -242,43 +147,7 @@ def _finish(
     result = xp.where(has_zero | (rounded > smallest), result, smallest)
     not_a_number = (magnitude > layout.infinity) | ~(has_zero | ~(negative | (magnitude == 0)))
     result = xp.where(not_a_number, layout.nan, result)
-    return _signed(xp, layout, result, negative & ((result != 0) | ((result * 0 + grid.negative_zero) == 1)))
-
-
-def _signed(xp: Integers, layout: Layout, magnitude: Array, negative: Array) -> Array:
-    """Set the sign bit, sign-extended; NaN stays positive."""
-    sign = xp.integer(negative & (magnitude <= layout.infinity)) * (-1 << (layout.width - 1))
-    return magnitude | sign
-
-
-def _shift_both(xp: Integers, a: Array, left: Array) -> Array:
-    """a << left, or a >> -left where left is negative; zero once everything is shifted out."""
-    top = xp.width - 1
-    return a << xp.clip(left, 0, top) >> xp.clip(-left, 0, top)
-
-
-def from_integer(xp: Integers, layout: Layout, count: Array, unit_field: Array) -> Array:
-    """Magnitude bits of count * 2**(unit_field - bias) for count >= 0, where the dtype holds that number."""
-    m = layout.mantissa_bits
-    leading = xp.floor_log2(count)
-    field = leading + unit_field
-    normal = (field << m) + (_shift_both(xp, count, m - leading) & ((1 << m) - 1))
-    subnormal = _shift_both(xp, count, unit_field + (m - 1) + count * 0)
-    return xp.where(count == 0, count, xp.where(field >= 1, normal, subnormal))
-
-
-def convert(xp: Integers, source: Layout, target: Layout, bits: Array) -> Array:
-    """Bits of the same numbers in another dtype that holds them; NaN becomes canonical.
-
-    Args:
-        bits: (...) source bits, sign-extended to an xp.width that holds both dtypes.
-    """
-    parts = take_apart(xp, source, bits)
-    unit = parts.unit_field + (target.bias - source.bias - source.mantissa_bits)
-    magnitude = from_integer(xp, target, parts.significand, unit)
-    magnitude = xp.where(parts.magnitude == source.infinity, target.infinity, magnitude)
-    magnitude = xp.where(parts.magnitude > source.infinity, target.nan, magnitude)
-    return _signed(xp, target, magnitude, parts.negative)
+    return with_sign(xp, layout, result, negative & ((result != 0) | ((result * 0 + grid.negative_zero) == 1)))
 
 
 def _wrapped(xp: Integers, layout: Layout, grid: Grid, parts: Parts, rounded: Array) -> Array:
@@ -291,7 +160,7 @@ def _wrapped(xp: Integers, layout: Layout, grid: Grid, parts: Parts, rounded: Ar
     negative = (count >= top) & (grid.max_negative > 0)
     magnitude = from_integer(xp, layout, xp.where(negative, 2 * top - count, count), grid.quantum_field)
     magnitude = xp.where(parts.magnitude >= layout.infinity, layout.nan, magnitude)
-    return _signed(xp, layout, magnitude, negative)
+    return with_sign(xp, layout, magnitude, negative)
 
 
 def encode_grid(xp: Integers, layout: Layout, grid: Grid, bits: Array, nan_code: Array) -> Array:
@@ -326,7 +195,7 @@ def decode_grid(xp: Integers, layout: Layout, grid: Grid, codes: Array) -> Array
     result = xp.where(result > xp.where(negative, grid.max_negative, grid.max_positive), layout.nan, result)
     result = xp.where(~complement & (magnitude == grid.infinity_code), layout.infinity, result)
     result = xp.where((codes == grid.nan_code) & (codes * 0 + grid.nan_code >= 0), layout.nan, result)
-    return _signed(xp, layout, result, negative & ((result != 0) | ((codes * 0 + grid.negative_zero) == 1)))
+    return with_sign(xp, layout, result, negative & ((result != 0) | ((codes * 0 + grid.negative_zero) == 1)))
 
 
 def _significand_of_code(xp: Integers, grid: Grid, magnitude: Array) -> tuple[Array, Array]:
@@ -339,57 +208,3 @@ def _significand_of_code(xp: Integers, grid: Grid, magnitude: Array) -> tuple[Ar
     subnormal = xp.where(no_subnormals & ((one << grid.mantissa_bits) > 1), 0, fraction)
     count = xp.where(normal, fraction | (one << grid.mantissa_bits), subnormal)
     return count, xp.where(normal, field - 1, field) + (grid.min_field - grid.mantissa_bits)
-
-
-def key_of(xp: Integers, layout: Layout, bits: Array) -> Array:
-    """Integers in the order of the numbers; both zeros give 0."""
-    magnitude = bits & layout.magnitude_mask
-    return xp.where((bits < 0) & (magnitude > 0), ~magnitude, magnitude)
-
-
-def round_to_codebook(
-    xp: Integers, layout: Layout, book: Codebook, bits: Array, rounding: Rounding, words: Array = None
-) -> Array:
-    """Index of the codebook value each number rounds to; anything for NaN.
-
-    Args:
-        bits: (...) input bits, sign-extended.
-        words: (...) random words of xp.width bits, for stochastic modes; the top 32 decide.
-    """
-    parts, key = take_apart(xp, layout, bits), key_of(xp, layout, bits)
-    if not rounding.stochastic:
-        return xp.count_not_above(book.thresholds[_MODE[rounding.name]], key)
-    gap = xp.count_not_above(book.keys[1:-1], key)
-    inexact = xp.integer(key > xp.take(book.keys, gap))
-    up = inexact & _codebook_up(xp, layout, book, parts, gap, rounding, words)
-    below, above = key < book.keys[0], key >= book.keys[-1]
-    return xp.where(below, gap * 0, gap + xp.where(above, gap * 0 + 1, up))
-
-
-def _codebook_up(
-    xp: Integers, layout: Layout, book: Codebook, parts: Parts, gap: Array, rounding: Rounding, words: Array
-) -> Array:
-    """1 where distance + spacing * word / 2**32 reaches the spacing of the gap, all in its fixed-point unit."""
-    if rounding.name == "stochastic_equal":
-        return xp.shift_right_logical(words, xp.width - 1)
-    spacing = xp.take(book.spacing, gap)
-    distance = _fixed_point(xp, layout, parts, xp.take(book.unit_field, gap)) - xp.take(book.low, gap)
-    half_up = replace(rounding, variant="B") if rounding.variant == "C" else rounding
-    word = prepare_words(xp, half_up, words)
-    if xp.width == 64:
-        distance, word = distance & 0xFFFFFFFF, xp.shift_right_logical(word, 32)
-    high, low = xp.wide_product(spacing, word)
-    reaches = distance + high >= spacing
-    if rounding.variant == "C" and rounding.bits is not None:  # an exact tie goes to the even multiple of 2**-N
-        odd = (words >> (xp.width - rounding.bits)) & 1
-        reaches = reaches & ~((distance + high == spacing) & (low == 0) & (odd == 1))
-    return xp.integer(reaches)
-
-
-def _fixed_point(xp: Integers, layout: Layout, parts: Parts, unit_field: Array) -> Array:
-    """floor(x / 2**(unit_field - bias)) modulo 2**32."""
-    up = parts.unit_field - layout.mantissa_bits - unit_field
-    left = xp.where(up > 31, 0, parts.significand << xp.clip(up, 0, 31))
-    down = xp.clip(-up, 0, layout.mantissa_bits + 1)
-    floor = left >> down
-    return xp.where(parts.negative, -floor - xp.integer((floor << down) != left), floor)

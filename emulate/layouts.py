@@ -110,7 +110,9 @@ def require_fit(fmt: Format, layout: Layout, what: str = "values") -> None:
         return
     able = [other.name for other in LAYOUTS.values() if fits(fmt, other)]
     if not able:
-        raise ValueError(f"{what} of {fmt.name} fit no dtype up to float64; use a narrower format, or halfulp.formats.exact")
+        raise ValueError(
+            f"{what} of {fmt.name} fit no dtype up to float64; use a narrower format, or halfulp.formats.exact"
+        )
     raise ValueError(
         f"{what} of {fmt.name} do not fit {layout.name}; pass out_dtype={able[0]!r} "
         f"({' or '.join(able)} would hold them) or convert the input first"

@@ -84,6 +84,7 @@ def make_plan(
 
 
 def layout_named(name: str, what: str) -> Layout:
+    """The host dtype of that name; `what` is the argument to blame."""
     if name in LAYOUTS:
         return LAYOUTS[name]
     raise TypeError(f"{what}: expected float16, bfloat16, float32 or float64, got {name}; convert it with astype or to")
@@ -111,7 +112,7 @@ def _check_overflow(fmt: Format | TracedFormat, overflow: str | None) -> None:
     if isinstance(fmt, TracedFormat):
         table_only, integer, name = isinstance(fmt.table, Codebook), False, "a traced format"
     else:
-        table_only = isinstance(fmt, CodebookFormat) or isinstance(fmt, IntFormat) and fmt.mid_rise
+        table_only = isinstance(fmt, CodebookFormat) or (isinstance(fmt, IntFormat) and fmt.mid_rise)
         integer, name = isinstance(fmt, IntFormat) and not fmt.narrow, fmt.name
     if table_only and overflow != "saturate":
         raise ValueError(f"{name} only saturates, got overflow={overflow!r}; leave overflow out")
@@ -143,4 +144,3 @@ def _traced_plan(
             f"make it with hu.format_data(..., dtype={source.name!r})"
         )
     return Plan(fmt, mode, overflow, source, source, target, ste)
-

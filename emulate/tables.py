@@ -205,7 +205,7 @@ def _gap(
     return thresholds, unit_exponent + layout.bias, int((above - below) // unit), low
 
 
-def stack(tables: Sequence[Grid] | Sequence[Codebook]) -> Grid | Codebook:
+def stack(tables: Sequence[Grid | Codebook]) -> Grid | Codebook:
     """One table whose every field has a leading axis, for `vmap` over formats.
 
     Codebooks of different lengths are padded with entries no number reaches.
@@ -215,10 +215,12 @@ def stack(tables: Sequence[Grid] | Sequence[Codebook]) -> Grid | Codebook:
     """
     if all(isinstance(table, Grid) for table in tables):
         return Grid(*(np.array(column) for column in zip(*tables)))
-    if not all(isinstance(table, Codebook) for table in tables):
+    books = [table for table in tables if isinstance(table, Codebook)]
+    if len(books) < len(tables):
         raise ValueError("floats and integers cannot be stacked with codebooks; stack the two kinds apart")
-    longest = max(len(table.values) for table in tables)
-    return Codebook(*(np.stack([_pad(a, longest, name) for a in column]) for name, column in zip(Codebook._fields, zip(*tables))))
+    longest = max(len(book.values) for book in books)
+    columns = zip(Codebook._fields, zip(*books))
+    return Codebook(*(np.stack([_pad(array, longest, name) for array in column]) for name, column in columns))
 
 
 def _pad(array: np.ndarray, longest: int, name: str) -> np.ndarray:

@@ -35,8 +35,8 @@ def format_data(formats: str | Format | Sequence[str | Format], dtype: Any = "fl
     from .backends import jax as jax_backend
 
     layout = layout_named(dtype_name(dtype), "dtype")
-    single = not isinstance(formats, list | tuple)
-    resolved = [named_format(fmt) for fmt in ([formats] if single else formats)]
+    single = isinstance(formats, str | Format)
+    resolved = [named_format(fmt) for fmt in ([formats] if isinstance(formats, str | Format) else formats)]
     if not resolved:
         raise ValueError("expected one or more formats, got an empty sequence")
     for fmt in resolved:

@@ -1,0 +1,1 @@
+"""What the values of a format are: rows of data and the exact definition."""

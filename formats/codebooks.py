@@ -7,6 +7,7 @@ lower one, as the format says.
 Sources: arXiv:2402.17764 (ternary); arXiv:2305.14314 appendix E (NF4).
 """
 
+import itertools
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import isfinite
@@ -41,7 +42,7 @@ class CodebookFormat:
         values = tuple(float(v) + 0.0 for v in self.values)  # + 0.0 turns -0.0 into 0.0
         if len(values) < 2 or not all(map(isfinite, values)):
             raise ValueError(f"{self.name}: expected two or more finite values, got {self.values!r:.80}")
-        if any(a >= b for a, b in zip(values, values[1:])):
+        if any(a >= b for a, b in itertools.pairwise(values)):
             raise ValueError(f"{self.name}: expected ascending values without repeats; pass sorted(set(values))")
         codes = tuple(self.codes) or tuple(range(len(values)))
         bits = self.bits or max(codes).bit_length()
@@ -51,7 +52,7 @@ class CodebookFormat:
             raise ValueError(f"{self.name}: expected codes of at most {min(bits, 16)} bits, got {max(codes):#x}")
         if self.ties not in ("even", "lower"):
             raise ValueError(f"{self.name}: expected ties 'even' or 'lower', got {self.ties!r}")
-        if self.ties == "even" and any((a ^ b) & 1 == 0 for a, b in zip(codes, codes[1:])):
+        if self.ties == "even" and any((a ^ b) & 1 == 0 for a, b in itertools.pairwise(codes)):
             raise ValueError(f"{self.name}: neighbouring codes must alternate in parity; use ties='lower'")
         for name, value in (("values", values), ("codes", codes), ("bits", bits)):
             object.__setattr__(self, name, value)  # normalized once; the instance is frozen from here on

@@ -9,10 +9,11 @@ Nothing here is shared with the kernels; they are tested against this file. Two 
 expected arrays over millions of inputs are fills.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from math import copysign, inf, isinf, isnan, nan
 
 from .codebooks import CodebookFormat
@@ -42,7 +43,7 @@ class Gap:
         return self.below, self.above
 
 
-@lru_cache(maxsize=None)
+@cache
 def power(exponent: int) -> Fraction:
     """2**exponent."""
     return Fraction(2) ** exponent
@@ -335,7 +336,7 @@ class Staircase:
 def staircase(fmt: Format, rounding: Rounding, overflow: str | None = None) -> Staircase:
     """The whole of a deterministic mode (not of 'wrap', which never ends)."""
     points = tuple(steps(fmt))
-    inner = [(a + b) / 2 for a, b in zip(points, points[1:])]
+    inner = [(a + b) / 2 for a, b in itertools.pairwise(points)]
     between = [2 * points[0] - points[1], *inner, 2 * points[-1] - points[-2]]
     evaluate = partial(quantize_exact, fmt, rounding=rounding, overflow=overflow)
     return Staircase(points, tuple(map(evaluate, points)), tuple(map(evaluate, between)))

@@ -80,9 +80,9 @@ class FloatFormat:
 
     def __post_init__(self) -> None:
         e, m = self.exponent_bits, self.mantissa_bits
-        if not (0 <= e <= 15 and 0 <= m <= 30 and 1 <= e + m and self.bits <= 32):
+        if not (0 <= e <= 15 and 0 <= m <= 30 and e + m >= 1 and self.bits <= 32):
             raise ValueError(
-                f"{self.name}: expected 0 to 15 exponent bits and 0 to 30 mantissa bits, 1 to 32 bits in all, got E{e}M{m}"
+                f"{self.name}: expected 0 to 15 exponent and 0 to 30 mantissa bits, at most 32 in all, got E{e}M{m}"
             )
         if self.specials.nan == "top_exponent" and (e == 0 or m == 0):
             raise ValueError(

@@ -1,0 +1,1 @@
+"""What happens to a model: tasks, a trainer, sweeps, results and pictures."""

@@ -1,0 +1,1 @@
+"""One module per array library; `dispatch` picks."""

@@ -1,5 +1,6 @@
 """Drives flat CPU buffers through the compiled kernels, in threads, or through the portable ones."""
 
+import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from ...formats.rounding import DETERMINISTIC, Rounding
-from .. import kernels
+from .. import codebook_kernels, kernels
 from ..layouts import Layout
 from ..philox import philox
 from ..tables import Codebook, Grid
@@ -69,7 +70,7 @@ def _pieces(job: Job, x: np.ndarray, out: np.ndarray):
     rows = job.noise.row_starts.size if job.noise else 1
     unit = x.size // rows if rows > 1 else 64
     bounds = [x.size * k // count // unit * unit for k in range(count)] + [x.size]
-    for lo, hi in zip(bounds, bounds[1:]):
+    for lo, hi in itertools.pairwise(bounds):
         if hi > lo:
             yield x[lo:hi], out[lo:hi], _noise_part(job.noise, lo, hi, rows, unit)
 
@@ -87,9 +88,7 @@ Worker = Callable[[np.ndarray, np.ndarray, Noise | None], None]
 
 def _worker(job: Job) -> Worker:
     if isinstance(job.table, Codebook):
-        if job.rounding.stochastic:
-            return _portable(job)
-        return _compiled_codebook(job)
+        return _portable(job) if job.rounding.stochastic else _compiled_codebook(job, job.table)
     p = parameters(job.table, job.layout, job.rounding, job.overflow, job.nan_code)
     if p is None:
         return _portable(job)
@@ -115,10 +114,10 @@ def _compiled_stochastic(job: Job, p: np.ndarray) -> Worker:
     return work
 
 
-def _compiled_codebook(job: Job) -> Worker:
+def _compiled_codebook(job: Job, book: Codebook) -> Worker:
     from .numba import codebook
 
-    book, layout = job.table, job.layout
+    layout = job.layout
     integer = np.int64 if layout.work_width == 64 else np.int32
     thresholds = book.thresholds[_MODE[job.rounding.name]]
     results = book.codes if job.encode else book.values
@@ -150,7 +149,7 @@ def portable(job: Job, x: np.ndarray, words: np.ndarray | None) -> np.ndarray:
     xp = NumpyIntegers(job.layout.work_width)
     bits = x.astype(xp.dtype)
     if isinstance(job.table, Codebook):
-        index = kernels.round_to_codebook(xp, job.layout, job.table, bits, job.rounding, words)
+        index = codebook_kernels.round_to_codebook(xp, job.layout, job.table, bits, job.rounding, words)
         results = (job.table.codes if job.encode else job.table.values)[index]
         nan = job.nan_code if job.encode else job.layout.nan
         return np.where((bits & job.layout.magnitude_mask) > job.layout.infinity, xp.dtype(nan), results)

@@ -1,7 +1,6 @@
 """JAX arrays: pure functions under jit, grad, jvp, vmap and scan, formats static or traced.
 
-The portable kernel is traced and compiled by XLA. Random words come from a primitive of their own, because
-`vmap` must give members that share a seed streams of their own, and only a primitive sees the batching.
+The portable kernel is traced and compiled by XLA; formats are run-time data to the compiled program.
 """
 
 from dataclasses import dataclass, replace
@@ -12,176 +11,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import Primitive
-from jax.interpreters import batching, mlir
+from jax.core import Tracer
 
-from ...formats.exact import OVERFLOWS
 from ...formats.registry import Format
 from ...formats.rounding import Rounding
-from .. import kernels
+from .. import codebook_kernels, kernels, numbers
 from ..layouts import Layout
-from ..philox import Shard, check_word, fold_words, philox, row_major_strides, seed_words
+from ..philox import Shard, check_word, seed_words
 from ..plan import Plan, Randomness
 from ..tables import Codebook, Grid, TracedFormat
 from . import numpy as numpy_backend
-
-_WORD = 0xFFFFFFFF
+from .jax_integers import JaxIntegers
+from .jax_words import Place, words_p
 
 jax.tree_util.register_dataclass(TracedFormat, data_fields=["table"], meta_fields=["layout"])
-
-
-class JaxIntegers:
-    """`kernels.Integers` over int32 or int64 arrays."""
-
-    def __init__(self, width: int) -> None:
-        self.width = width
-        self.dtype = jnp.int64 if width == 64 else jnp.int32
-
-    def where(self, condition, a, b):
-        if isinstance(condition, bool | np.bool_):
-            return a if condition else b
-        return jnp.where(condition, self.integer(a), self.integer(b))
-
-    def clip(self, a, low, high):
-        return jnp.clip(a, low, high)
-
-    def integer(self, a):
-        return jnp.asarray(a).astype(self.dtype)
-
-    def shift_right_logical(self, a, n):
-        return lax.shift_right_logical(a, jnp.asarray(n, self.dtype))
-
-    def floor_log2(self, a):
-        if self.width == 64:
-            return (lax.bitcast_convert_type(a.astype(jnp.float64), jnp.int64) >> 52) - 1023
-        return (lax.bitcast_convert_type(a.astype(jnp.float32), jnp.int32) >> 23) - 127
-
-    def wide_product(self, a, b):
-        a, b = a.astype(jnp.uint32), b.astype(jnp.uint32)
-        return _high_product(a, b).astype(self.dtype), (a * b).astype(self.dtype)
-
-    def count_not_above(self, ascending, a):
-        method = "compare_all" if ascending.shape[-1] <= 64 else "scan_unrolled"
-        return jnp.searchsorted(ascending, a, side="right", method=method).astype(self.dtype)
-
-    def take(self, table, index):
-        return jnp.asarray(table)[index]
-
-
-def _high_product(a: jax.Array, b: jax.Array | int) -> jax.Array:
-    """High 32 bits of a product of uint32, from 16-bit halves: `lax.mulhi` does not lower inside shard_map."""
-    a_low, a_high = a & 0xFFFF, a >> 16
-    b_low, b_high = (jnp.uint32(b & 0xFFFF), jnp.uint32(b >> 16)) if isinstance(b, int) else (b & 0xFFFF, b >> 16)
-    middle = a_high * b_low + (a_low * b_low >> 16)
-    return a_high * b_high + (middle >> 16) + ((a_low * b_high + (middle & 0xFFFF)) >> 16)
-
-
-class JaxWords:
-    """`philox.Words` over uint32 arrays."""
-
-    def multiply(self, constant, a):
-        return _high_product(a, constant), a * jnp.uint32(constant)
-
-    def add(self, a, b):
-        return a + jnp.uint32(b)
-
-    def repeat(self, times, body, state):
-        """A loop XLA keeps: unrolled, its CPU fusion computes every round once per output word."""
-        zero = sum(part * 0 for part in state)  # gives every part one shape, and inside shard_map one axis type
-        return lax.fori_loop(0, times, lambda _, s: body(s), tuple(part + zero for part in state))
-
-
-# ---------------------------------------------------------------- random words
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """The static half of where an array lies: the shape of the larger one if a Shard was given."""
-
-    global_shape: tuple[int, ...] | None
-    words: int
-
-
-def _index_words(start: jax.Array, shape: tuple[int, ...], global_shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    """Low and high word of the logical index of every element of a Shard."""
-    low = high = jnp.zeros(shape, jnp.uint32)
-    for axis, stride in enumerate(row_major_strides(global_shape)):
-        along = lax.broadcasted_iota(jnp.uint32, shape, axis) + start[axis]
-        part_low, part_high = along * jnp.uint32(stride & _WORD), along * jnp.uint32(stride >> 32)
-        part_high = part_high + _high_product(along, stride & _WORD)
-        low, high = _add_words(low, high, part_low, part_high)
-    return low, high
-
-
-def _add_words(low, high, other_low, other_high):
-    total = low + other_low
-    return total, high + other_high + (total < low).astype(jnp.uint32)
-
-
-def _consecutive_words(key: jax.Array, start: jax.Array, count: int) -> jax.Array:
-    """(count,) words from word index `start` (low, high) on: every block is computed once."""
-    blocks = (count + 3) // 4 + 1
-    low, high = (start[0] >> 2) | (start[1] << 30), start[1] >> 2
-    local = lax.iota(jnp.uint32, blocks)
-    low, high = _add_words(local, jnp.zeros_like(local), low, high)
-    words = jnp.stack(philox(JaxWords(), (low, high, key[0], key[1]), (key[2], key[3])), axis=-1)
-    return lax.dynamic_slice(words.reshape(-1), ((start[0] & 3).astype(jnp.int32),), (count,))
-
-
-def _member_words(key: jax.Array, start: jax.Array, shape: tuple[int, ...], place: _Place) -> jax.Array:
-    """(words, *shape) uint32: the words of each element, first one first."""
-    if place.global_shape is None:
-        first = start if place.words == 1 else jnp.stack([start[0] << 1, (start[1] << 1) | (start[0] >> 31)])
-        count = int(np.prod(shape)) * place.words
-        return jnp.moveaxis(_consecutive_words(key, first, count).reshape(*shape, place.words), -1, 0)
-    low, high = _index_words(start, shape, place.global_shape)
-    return jnp.stack([_word_at(key, *_times(low, high, place.words, part)) for part in range(place.words)])
-
-
-def _times(low, high, words: int, part: int):
-    return (low, high) if words == 1 else ((low << 1) | part, (high << 1) | (low >> 31))
-
-
-def _word_at(key, low, high):
-    counter = ((low >> 2) | (high << 30), high >> 2, key[0], key[1])
-    w0, w1, w2, w3 = philox(JaxWords(), counter, (key[2], key[3]))
-    return jnp.where(low & 2, jnp.where(low & 1, w3, w2), jnp.where(low & 1, w1, w0))
-
-
-def _words_impl(x, key, start, *, place: _Place):
-    """x: (*batch, *shape), key: (*batch, 4), start: (*batch, n). Returns (*batch, words, *shape) uint32."""
-    batch = key.ndim - 1
-    words = partial(_member_words, shape=x.shape[batch:], place=place)
-    for _ in range(batch):
-        words = jax.vmap(words)
-    return words(key, start)
-
-
-_words_p = Primitive("halfulp_random_words")
-_words_p.def_impl(_words_impl)
-mlir.register_lowering(_words_p, mlir.lower_fun(_words_impl, multiple_results=False))
-
-
-@_words_p.def_abstract_eval
-def _(x, key, start, *, place):
-    batch = key.ndim - 1
-    return x.update(shape=(*x.shape[:batch], place.words, *x.shape[batch:]), dtype=np.dtype(np.uint32))
-
-
-def _words_batch(arguments, dims, *, place):
-    """A mapped key is used as it is; a key shared by mapped arrays is folded with the member's index."""
-    size = next(a.shape[d] for a, d in zip(arguments, dims) if d is not None)
-    x, key, start = (
-        jnp.broadcast_to(a[None], (size, *a.shape)) if d is None else jnp.moveaxis(a, d, 0)
-        for a, d in zip(arguments, dims)
-    )
-    if dims[1] is None and dims[0] is not None:
-        member = lax.broadcasted_iota(jnp.uint32, key.shape[:-1], 0)
-        key = key.at[..., 0].set(fold_words(JaxWords(), key[..., 0], member))
-    return _words_p.bind(x, key, start, place=place), 0
-
-
-batching.primitive_batchers[_words_p] = _words_batch
 
 
 # ---------------------------------------------------------------- the kernel, and its gradient
@@ -196,7 +39,7 @@ class _Static:
     source: Layout
     layout: Layout
     target: Layout
-    place: _Place | None
+    place: Place | None
     ste: str = "clip"
 
 
@@ -210,7 +53,7 @@ def _load(static: _Static, x: jax.Array) -> tuple[JaxIntegers, jax.Array]:
     xp = JaxIntegers(static.layout.work_width)
     bits = bits.astype(xp.dtype)
     if static.layout is not static.source:
-        bits = kernels.convert(xp, static.source, static.layout, bits)
+        bits = numbers.convert(xp, static.source, static.layout, bits)
     return xp, bits
 
 
@@ -218,7 +61,7 @@ def _store(static: _Static, bits: jax.Array) -> jax.Array:
     """Floats of the target dtype from bits of the compute dtype."""
     if static.layout is not static.target:
         xp = JaxIntegers(max(static.layout.work_width, static.target.work_width))
-        bits = kernels.convert(xp, static.layout, static.target, bits.astype(xp.dtype))
+        bits = numbers.convert(xp, static.layout, static.target, bits.astype(xp.dtype))
     return lax.bitcast_convert_type(bits.astype(_SIGNED[static.target.width]), jnp.dtype(static.target.name))
 
 
@@ -226,7 +69,7 @@ def _words(static: _Static, x: jax.Array, noise) -> jax.Array | None:
     if static.place is None:
         return None
     key, start = noise
-    words = _words_p.bind(lax.stop_gradient(x), key, start, place=static.place)
+    words = words_p.bind(lax.stop_gradient(x), key, start, place=static.place)
     if static.place.words == 1:
         return words[0].astype(jnp.int32)
     return (words[0].astype(jnp.int64) << 32) | words[1].astype(jnp.int64)
@@ -237,7 +80,7 @@ def _rounded(static: _Static, x: jax.Array, table: Grid | Codebook, noise, overf
     xp, bits = _load(static, x)
     words = _words(static, x, noise)
     if isinstance(table, Codebook):
-        index = kernels.round_to_codebook(xp, static.layout, table, bits, static.rounding, words)
+        index = codebook_kernels.round_to_codebook(xp, static.layout, table, bits, static.rounding, words)
         not_a_number = (bits & static.layout.magnitude_mask) > static.layout.infinity
         return jnp.where(not_a_number, static.layout.nan, xp.take(table.values, index)), (index, not_a_number)
     return kernels.round_to_grid(xp, static.layout, table, bits, static.rounding, overflow, words), None
@@ -262,7 +105,7 @@ def _in_range(static: _Static, x: jax.Array, table: Grid | Codebook, noise) -> j
     """Where |x| rounds to at most the largest value. XLA shares the work with the rounding itself."""
     if isinstance(table, Codebook):
         xp, bits = _load(static, x)
-        key, top = (kernels.key_of(xp, static.layout, b) for b in (bits, jnp.asarray(table.values)[-1]))
+        key, top = (codebook_kernels.key_of(xp, static.layout, b) for b in (bits, jnp.asarray(table.values)[-1]))
         return (key >= table.keys[0]) & (key <= top)
     bits, _ = _rounded(static, x, table, noise, kernels.MARK)
     return bits != static.layout.nan
@@ -326,7 +169,7 @@ def _prepare(x: jax.Array, plan: Plan, randomness: Randomness):
 
 
 def _require_x64(*layouts: Layout) -> None:
-    if any(layout.width == 64 for layout in layouts) and not jax.config.jax_enable_x64:
+    if any(layout.width == 64 for layout in layouts) and jax.dtypes.canonicalize_dtype(np.float64) != np.float64:
         raise ValueError("this needs float64, which JAX has off; call jax.config.update('jax_enable_x64', True) first")
 
 
@@ -361,19 +204,19 @@ def _seed_words(seed: Any) -> jax.Array:
     return seed.astype(jnp.uint32)
 
 
-def _place(offset: Any, shape: tuple[int, ...], words: int) -> tuple[_Place, jax.Array]:
+def _place(offset: Any, shape: tuple[int, ...], words: int) -> tuple[Place, jax.Array]:
     """What is static about the array's place, and its start as uint32 words."""
     if isinstance(offset, Shard):
         offset.check(shape)
         if not all(isinstance(s, int) for s in offset.start) or offset.run_start(shape) is None:
             start = [jnp.asarray(s).astype(jnp.uint32).reshape(()) for s in offset.start]
-            return _Place(offset.global_shape, words), jnp.stack(start) if start else jnp.zeros(0, jnp.uint32)
+            return Place(offset.global_shape, words), jnp.stack(start) if start else jnp.zeros(0, jnp.uint32)
         offset = offset.run_start(shape)
     if isinstance(offset, int | np.integer):
         start = jnp.asarray(np.array(seed_words(int(offset)), np.uint32))
     else:
         start = jnp.stack([jnp.asarray(offset).astype(jnp.uint32), jnp.uint32(0)])
-    return _Place(None, words), start
+    return Place(None, words), start
 
 
 def code_dtype_name(fmt: Format) -> str:
@@ -395,7 +238,7 @@ def encode(x: jax.Array, plan: Plan, randomness: Randomness, nan: float | None, 
 
 
 def _refuse_nan(static: _Static, x: jax.Array, plan: Plan, noise, name: str) -> None:
-    if isinstance(x, jax.core.Tracer):
+    if isinstance(x, Tracer):
         raise ValueError(f"{name} has no code for NaN, and a trace cannot look for NaN; pass nan=0.0")
     values, layout = x, static.source
     if plan.overflow in ("special", "wrap"):
@@ -419,7 +262,7 @@ def as_codes(codes: jax.Array) -> jax.Array:
 def decode(codes: jax.Array, fmt: Format, target: Layout, out: None) -> jax.Array:
     """`emulate.decode` on JAX arrays."""
     _require_x64(target)
-    if not isinstance(codes, jax.core.Tracer):
+    if not isinstance(codes, Tracer):
         numpy_backend.check_codes(np.asarray(codes), fmt)
     static = _Static(Rounding("toward_zero"), None, target, target, target, None)
     if fmt.bits > 16:

@@ -101,9 +101,7 @@ def _deterministic_tile(x, out, p):
         discarded = i(_shl(one, shift) - one)
         odd = i(_shr(i(i(magnitude | implicit) ^ parity), shift) & one)
         taken = i(i(take ^ i(negative & take_negative)) ^ i(i(-odd) & take_odd))
-        increment = i(
-            i(_shr(discarded, nearest) & taken) + i(i(discarded & one) & i(plus | i(odd & plus_odd)))
-        )
+        increment = i(i(_shr(discarded, nearest) & taken) + i(i(discarded & one) & i(plus | i(odd & plus_odd))))
         rounded = i(i(magnitude + increment) & i(~discarded))
         tiny = quantum if magnitude >= (up_negative if negative else up_positive) else zero
         r = tiny if magnitude < quantum else rounded

@@ -11,7 +11,7 @@ import numpy as np
 from ...formats.exact import encode_exact, quantize_exact
 from ...formats.registry import Format
 from ...formats.rounding import ROUNDINGS
-from .. import kernels
+from .. import codebook_kernels, kernels, numbers
 from ..layouts import LAYOUTS, Layout
 from ..philox import Shard, check_word, seed_words
 from ..plan import Plan, Randomness
@@ -84,16 +84,16 @@ def _noise(x: np.ndarray, plan: Plan, randomness: Randomness) -> cpu.Noise | Non
 def in_range(bits: np.ndarray, plan: Plan, noise: cpu.Noise | None) -> np.ndarray:
     """Where |x| rounds to at most the largest value: the clip mask of the straight-through estimator."""
     if isinstance(plan.table, Codebook):
-        return _in_codebook(bits, plan)
+        return _in_codebook(bits, plan, plan.table)
     marked = replace(plan, overflow=kernels.MARK, target=plan.layout)
     return ~_is_nan(quantize_bits(bits, marked, noise, None), plan.layout)
 
 
-def _in_codebook(bits: np.ndarray, plan: Plan) -> np.ndarray:
+def _in_codebook(bits: np.ndarray, plan: Plan, book: Codebook) -> np.ndarray:
     xp = NumpyIntegers(plan.layout.work_width)
     bits = bits if plan.layout is plan.source else _convert(bits, plan.source, plan.layout)
-    keys = kernels.key_of(xp, plan.layout, bits.reshape(-1).astype(xp.dtype)).reshape(bits.shape)
-    return (keys >= plan.table.keys[0]) & (keys <= plan.table.keys[-1])
+    keys = codebook_kernels.key_of(xp, plan.layout, bits.reshape(-1).astype(xp.dtype)).reshape(bits.shape)
+    return (keys >= book.keys[0]) & (keys <= book.keys[-1])
 
 
 def _is_nan(bits: np.ndarray, layout: Layout) -> np.ndarray:
@@ -101,9 +101,7 @@ def _is_nan(bits: np.ndarray, layout: Layout) -> np.ndarray:
     return (bits & layout.magnitude_mask) > layout.infinity
 
 
-def encode(
-    x: np.ndarray, plan: Plan, randomness: Randomness, nan: float | None, out: np.ndarray | None
-) -> np.ndarray:
+def encode(x: np.ndarray, plan: Plan, randomness: Randomness, nan: float | None, out: np.ndarray | None) -> np.ndarray:
     """`emulate.encode` on arrays."""
     noise = _noise(x, plan, randomness)
     codes = encode_bits(_bits_of(x, plan), plan, noise, nan, out)
@@ -236,7 +234,7 @@ def _memory_order(a: np.ndarray) -> tuple[int, ...]:
 
 
 def _same_place(out: np.ndarray | None, source: np.ndarray, order: tuple[int, ...]) -> np.ndarray | None:
-    """`out` in the order of `source`, if the kernel can write there: dense, and apart from the input or on top of it."""
+    """`out` in the order of `source` if the kernel can write there: dense, and apart from the input or right on it."""
     if out is None:
         return None
     target = out.transpose(order)
@@ -253,7 +251,7 @@ def _convert(bits: np.ndarray, source: Layout, target: Layout) -> np.ndarray:
     """Bits of the same numbers in another dtype, by integer arithmetic: casts may flush subnormals."""
     xp = NumpyIntegers(max(source.work_width, target.work_width))
     flat = bits.reshape(-1).astype(xp.dtype)
-    return kernels.convert(xp, source, target, flat).astype(_BITS[target.width]).reshape(bits.shape)
+    return numbers.convert(xp, source, target, flat).astype(_BITS[target.width]).reshape(bits.shape)
 
 
 def _deliver(result: np.ndarray, out: np.ndarray | None, dtype: np.dtype) -> np.ndarray:
@@ -286,7 +284,7 @@ def seed_pair(seed: Any) -> tuple[int, int]:
 
 
 def row_starts(offset: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """(r,) uint64 logical index of each row of an array of that shape, rows being the longest runs that are consecutive."""
+    """(r,) uint64 logical index of each row of an array of that shape, rows being its longest consecutive runs."""
     if not isinstance(offset, Shard):
         return np.array([int(offset)], np.uint64)
     offset.check(shape)

@@ -1,12 +1,11 @@
 """Bad input: every message says what was expected, what came, and what to type next."""
 
+import halfulp as hu
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-
-import halfulp as hu
 
 X = np.float32([1, 2, 3])
 
@@ -45,7 +44,13 @@ def test_names_and_options(options, error, message):
 
 def test_values_that_do_not_fit_the_input_dtype():
     for x in (np.float16([1]), torch.ones(1, dtype=torch.float16), jnp.ones(1, jnp.float16)):
-        for name, able in [("bfloat16", "bfloat16"), ("e8m0", "bfloat16"), ("int16", "float32"), ("nf4", "float32"), ("tf32", "float32")]:
+        for name, able in [
+            ("bfloat16", "bfloat16"),
+            ("e8m0", "bfloat16"),
+            ("int16", "float32"),
+            ("nf4", "float32"),
+            ("tf32", "float32"),
+        ]:
             with pytest.raises(ValueError, match=f"values of {name} do not fit float16; pass out_dtype='{able}'"):
                 hu.quantize(x, name)
 

@@ -1,9 +1,8 @@
 """encode and decode: every code, every backend, and the values that have none."""
 
+import halfulp as hu
 import numpy as np
 import pytest
-
-import halfulp as hu
 from halfulp.emulate.layouts import LAYOUTS, fits
 from halfulp.formats import exact
 from halfulp.formats.registry import NAMED
@@ -47,7 +46,16 @@ def every_code(fmt):
     if fmt.bits <= 16:
         return np.arange(0, 1 << fmt.bits, 13, dtype=dtype)
     picks = np.random.default_rng(0).integers(0, 1 << fmt.bits, 4096, dtype=np.uint64)
-    edges = [0, 1, fmt.max_code, fmt.max_code + 1, fmt.nan_code, (1 << fmt.bits) - 1, 1 << (fmt.bits - 1), 1 << fmt.mantissa_bits]
+    edges = [
+        0,
+        1,
+        fmt.max_code,
+        fmt.max_code + 1,
+        fmt.nan_code,
+        (1 << fmt.bits) - 1,
+        1 << (fmt.bits - 1),
+        1 << fmt.mantissa_bits,
+    ]
     return np.concatenate([picks.astype(dtype), np.array(edges, dtype)])
 
 
@@ -70,7 +78,9 @@ def test_encode_is_the_code_of_quantize(name):
     values = expected_values(fmt, bits)
     want = np.array([exact.encode_exact(fmt, value) for value in values])
     for array in arrays(bits.view(np.float32)):
-        assert np.array_equal(np.asarray(hu.encode(array, fmt, overflow="saturate", nan=None if fmt.nan_code else 0.0)), want)
+        assert np.array_equal(
+            np.asarray(hu.encode(array, fmt, overflow="saturate", nan=None if fmt.nan_code else 0.0)), want
+        )
 
 
 def expected_values(fmt, bits):
@@ -118,7 +128,13 @@ def test_overflow_that_makes_nan_is_not_encoded_silently():
 
 def test_nan_codes_are_canonical():
     quiet_and_signalling = np.array([0x7FC00000, 0x7F800001, -1, -0x400000], np.int32).view(np.float32)
-    for name, code in [("fp8_e4m3", 0x7F), ("fp8_e5m2", 0x7E), ("fp8_e4m3fnuz", 0x80), ("e8m0", 0xFF), ("binary16", 0x7E00)]:
+    for name, code in [
+        ("fp8_e4m3", 0x7F),
+        ("fp8_e5m2", 0x7E),
+        ("fp8_e4m3fnuz", 0x80),
+        ("e8m0", 0xFF),
+        ("binary16", 0x7E00),
+    ]:
         for array in arrays(quiet_and_signalling):
             assert np.asarray(hu.encode(array, name)).tolist() == [code] * 4
 

@@ -2,9 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from halfulp.emulate.layouts import LAYOUTS, fits
 from halfulp.formats import exact
 from halfulp.formats.floats import SPECIALS, FloatFormat
@@ -12,6 +9,8 @@ from halfulp.formats.integers import IntFormat
 from halfulp.formats.registry import NAMED
 from halfulp.formats.registry import format as named
 from halfulp.formats.rounding import DETERMINISTIC, ROUNDINGS
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ..support.backends import BACKENDS
 from ..support.cases import (
@@ -51,7 +50,9 @@ def test_every_code_and_both_sides_of_every_breakpoint(name):
 
 
 @pytest.mark.parametrize("overflow", ["saturate", "propagate", "special"])
-@pytest.mark.parametrize("name", ["binary16", "fp8_e4m3", "fp8_e5m2", "fp8_e4m3fnuz", "fp4_e2m1", "e8m0", "ue4m3", "int4", "uint4"])
+@pytest.mark.parametrize(
+    "name", ["binary16", "fp8_e4m3", "fp8_e5m2", "fp8_e4m3fnuz", "fp4_e2m1", "e8m0", "ue4m3", "int4", "uint4"]
+)
 def test_overflow(name, overflow):
     fmt = NAMED[name]
     for layout in (FLOAT32, LAYOUTS["float64"]):
@@ -74,7 +75,12 @@ def ends_and_beyond(fmt, layout):
 def test_wrap(name):
     fmt = named(name)
     for layout in layouts_for(fmt):
-        bits = np.concatenate([stratified(layout, 256), with_signs(range(layout.floor(1), layout.floor(300), 1 + layout.floor(300) // 999), layout)])
+        bits = np.concatenate(
+            [
+                stratified(layout, 256),
+                with_signs(range(layout.floor(1), layout.floor(300), 1 + layout.floor(300) // 999), layout),
+            ]
+        )
         for mode in ("nearest_even", "down"):
             want = evaluate(fmt, layout, ROUNDINGS[mode], "wrap", bits)
             check(fmt, layout, bits, want, rounding=mode, overflow="wrap")
@@ -99,13 +105,20 @@ def minifloats(draw):
     specials = draw(st.sampled_from(sorted(SPECIALS)))
     signed = draw(st.booleans()) or specials == "fnuz"
     try:
-        return FloatFormat("drawn", e, m, draw(st.integers(-40, 160)), SPECIALS[specials], signed, e == 0 or draw(st.booleans()))
+        return FloatFormat(
+            "drawn", e, m, draw(st.integers(-40, 160)), SPECIALS[specials], signed, e == 0 or draw(st.booleans())
+        )
     except ValueError:
         return FloatFormat("drawn", max(e, 1), max(m, 1), 3, SPECIALS["none"])
 
 
 @settings(deadline=None, max_examples=150)
-@given(fmt=minifloats(), mode=st.sampled_from(MODES), overflow=st.sampled_from([None, "saturate", "special", "propagate"]), data=st.data())
+@given(
+    fmt=minifloats(),
+    mode=st.sampled_from(MODES),
+    overflow=st.sampled_from([None, "saturate", "special", "propagate"]),
+    data=st.data(),
+)
 def test_any_minifloat(fmt, mode, overflow, data):
     layout = data.draw(st.sampled_from([x for x in LAYOUTS.values() if fits(fmt, x)] or [None]))
     if layout is None:
@@ -122,7 +135,7 @@ def test_any_minifloat(fmt, mode, overflow, data):
 def test_e1m_is_the_symmetric_integer_with_the_same_step(bits):
     """E1M(b-2) with bias 0 has steps of 2**(3-b): a symmetric INTb scaled by that, codes aside."""
     fmt, integer = named(f"e1m{bits - 2}"), IntFormat("i", bits, narrow=True, exponent=3 - bits)
-    assert {v for v in exact.numbers(fmt)} == {v for v in exact.numbers(integer)}
+    assert set(exact.numbers(fmt)) == set(exact.numbers(integer))
     patterns = both_sides(fmt, FLOAT32)
     for mode in DETERMINISTIC:
         a = BACKENDS["numpy"](patterns, fmt, FLOAT32, rounding=mode).view(np.float32)

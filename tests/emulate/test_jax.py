@@ -5,13 +5,12 @@ import subprocess
 import sys
 import textwrap
 
+import halfulp as hu
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-
-import halfulp as hu
 
 SR = {"rounding": "stochastic", "seed": 3}
 
@@ -47,7 +46,11 @@ def test_gradients_equal_torch(name, options):
     hu.quantize(t, name, **options).nansum().backward()
     want = t.grad.numpy()
     total = lambda x: jnp.nansum(f(x))  # noqa: E731
-    for got in (jax.grad(total)(x), jax.jit(jax.grad(total))(x), jax.vmap(jax.grad(total))(x[:, None])[:, 0] if options.get("rounding") != "stochastic" else want):
+    for got in (
+        jax.grad(total)(x),
+        jax.jit(jax.grad(total))(x),
+        jax.vmap(jax.grad(total))(x[:, None])[:, 0] if options.get("rounding") != "stochastic" else want,
+    ):
         assert np.array_equal(got, want)
     out, tangent = jax.jvp(f, (x,), (jnp.ones_like(x),))
     assert np.array_equal(out, f(x), equal_nan=True)
@@ -111,10 +114,19 @@ def test_vmap_over_seeds_steps_and_formats_equals_a_loop():
         assert np.array_equal(both[k], hu.quantize(x, name, rounding="stochastic", seed=k))
 
 
-@pytest.mark.parametrize("names", [["fp8_e4m3", "e5m2", "fp8_e5m2fnuz", "int8", "uint4", "e8m0", "e4m3_nosub", "bfloat16"], ["nf4", "ternary", "binary", "int4_midrise", "pow2_4"]])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["fp8_e4m3", "e5m2", "fp8_e5m2fnuz", "int8", "uint4", "e8m0", "e4m3_nosub", "bfloat16"],
+        ["nf4", "ternary", "binary", "int4_midrise", "pow2_4"],
+    ],
+)
 @pytest.mark.parametrize("rounding", ["nearest_even", "up", "stochastic", "to_odd"])
 def test_traced_formats_equal_static_ones(names, rounding):
-    x = jnp.concatenate([sample(100, scale=scale) for scale in (1e-3, 1.0, 1e3)] + [jnp.array([0.0, -0.0, jnp.inf, -jnp.inf, jnp.nan, 1e-45])])
+    x = jnp.concatenate(
+        [sample(100, scale=scale) for scale in (1e-3, 1.0, 1e3)]
+        + [jnp.array([0.0, -0.0, jnp.inf, -jnp.inf, jnp.nan, 1e-45])]
+    )
     stack = hu.format_data(names)
     mapped = jax.jit(jax.vmap(lambda f: hu.quantize(x, f, rounding=rounding, seed=1)))(stack)
     grads = jax.vmap(lambda f: jax.grad(lambda x: jnp.nansum(hu.quantize(x, f, rounding=rounding, seed=1)))(x))(stack)
@@ -122,7 +134,9 @@ def test_traced_formats_equal_static_ones(names, rounding):
         want = hu.quantize(x, name, rounding=rounding, seed=1)
         assert np.array_equal(mapped[k], want, equal_nan=True)
         assert np.array_equal(np.signbit(mapped[k]), np.signbit(want))
-        assert np.array_equal(grads[k], jax.grad(lambda x: jnp.nansum(hu.quantize(x, name, rounding=rounding, seed=1)))(x))
+        assert np.array_equal(
+            grads[k], jax.grad(lambda x: jnp.nansum(hu.quantize(x, name, rounding=rounding, seed=1)))(x)
+        )
         assert np.array_equal(hu.quantize(x, hu.format_data(name), rounding=rounding, seed=1), want, equal_nan=True)
 
 
@@ -180,5 +194,7 @@ def test_shard_map_on_two_devices_draws_the_bits_of_the_whole():
         print(len(y.sharding.device_set), "devices agree")
     """
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True
+    )
     assert "2 devices agree" in done.stdout, done.stderr

@@ -1,10 +1,9 @@
 """NumPy behaviour: types, shapes, strides, byte order, output arrays."""
 
+import halfulp as hu
 import ml_dtypes
 import numpy as np
 import pytest
-
-import halfulp as hu
 
 FLOATS = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
 RNG = np.random.default_rng(0)

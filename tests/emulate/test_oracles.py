@@ -4,6 +4,7 @@ import warnings
 from fractions import Fraction
 
 import gfloat
+import halfulp as hu
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -12,8 +13,6 @@ import pytest
 import torch
 from gfloat import RoundMode
 from gfloat.types import Domain, FormatInfo
-
-import halfulp as hu
 from halfulp.emulate.layouts import LAYOUTS
 from halfulp.formats.floats import FLOATS
 from halfulp.formats.registry import NAMED
@@ -123,7 +122,12 @@ def test_jax_with_x64_rounds_float64_once(name):
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    [("fp8_e4m3", torch.float8_e4m3fn), ("fp8_e5m2", torch.float8_e5m2), ("fp8_e4m3fnuz", torch.float8_e4m3fnuz), ("fp8_e5m2fnuz", torch.float8_e5m2fnuz)],
+    [
+        ("fp8_e4m3", torch.float8_e4m3fn),
+        ("fp8_e5m2", torch.float8_e5m2),
+        ("fp8_e4m3fnuz", torch.float8_e4m3fnuz),
+        ("fp8_e5m2fnuz", torch.float8_e5m2fnuz),
+    ],
 )
 def test_torch_casts_of_numbers_in_range(name, dtype):
     x = inputs(name, FLOAT32)
@@ -135,7 +139,11 @@ def test_torch_casts_of_numbers_in_range(name, dtype):
 def test_torch_e4m3_casts_saturate():
     """torch 2.13 saturates, infinities included; that is our default too, and 'special' gives the NaN of JAX."""
     x = torch.tensor([465.0, 1e9, float("inf"), -float("inf")])
-    assert x.to(torch.float8_e4m3fn).float().tolist() == hu.quantize(x, "fp8_e4m3").tolist() == [448.0, 448.0, 448.0, -448.0]
+    assert (
+        x.to(torch.float8_e4m3fn).float().tolist()
+        == hu.quantize(x, "fp8_e4m3").tolist()
+        == [448.0, 448.0, 448.0, -448.0]
+    )
     assert torch.isnan(hu.quantize(x, "fp8_e4m3", overflow="special")).all()
 
 

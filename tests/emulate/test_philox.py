@@ -2,16 +2,15 @@
 
 import hashlib
 
+import halfulp as hu
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-
-import halfulp as hu
 from halfulp.emulate.backends import cpu
-from halfulp.emulate.backends import torch as torch_backend
 from halfulp.emulate.backends.integers import NumpyWords
+from halfulp.emulate.backends.torch_integers import TorchWords
 from halfulp.emulate.layouts import LAYOUTS
 from halfulp.emulate.philox import philox
 
@@ -38,12 +37,12 @@ def test_random123_known_answers(counter, key, result):
     assert tuple(reference.philox(counter, key)) == result
     words = philox(NumpyWords(), [np.array([c], np.uint64) for c in counter], [np.uint64(k) for k in key])
     assert tuple(int(w[0]) for w in words) == result
-    assert tuple(int(w) for w in philox(torch_backend.TorchWords(), torch.tensor(counter), torch.tensor(key))) == result
+    assert tuple(int(w) for w in philox(TorchWords(), torch.tensor(counter), torch.tensor(key))) == result
 
 
 @pytest.mark.parametrize(("counter", "key", "result"), KNOWN_ANSWERS)
 def test_known_answers_in_jax_and_numba(counter, key, result):
-    from halfulp.emulate.backends.jax import JaxWords
+    from halfulp.emulate.backends.jax_integers import JaxWords
     from halfulp.emulate.backends.numba import philox_words
 
     words = philox(JaxWords(), jnp.array(counter, jnp.uint32), jnp.array(key, jnp.uint32))
@@ -112,7 +111,13 @@ def test_any_slice_draws_the_bits_of_its_place(dtype):
             want = quantized(x)
             flat = quantized(x.reshape(-1)[77:300], offset=77)
             assert same(flat, want.reshape(-1)[77:300])
-            for start, size in [((0, 0, 0), (6, 10, 9)), ((2, 0, 0), (3, 10, 9)), ((1, 4, 0), (2, 5, 9)), ((0, 3, 2), (6, 2, 4)), ((5, 9, 8), (1, 1, 1))]:
+            for start, size in [
+                ((0, 0, 0), (6, 10, 9)),
+                ((2, 0, 0), (3, 10, 9)),
+                ((1, 4, 0), (2, 5, 9)),
+                ((0, 3, 2), (6, 2, 4)),
+                ((5, 9, 8), (1, 1, 1)),
+            ]:
                 cut = tuple(slice(s, s + n) for s, n in zip(start, size))
                 part = quantized(x[cut], offset=hu.Shard(start, SHAPE))
                 assert same(part, want[cut]), (type(x), start, size)
@@ -165,7 +170,9 @@ def test_seeds_may_be_words_tensors_and_keys():
     data = np.asarray(jax.random.key_data(key))
     assert bits_used(jnp.asarray(x), seed=key) == bits_used(x, seed=data)
     assert bits_used(jnp.asarray(x), seed=jnp.uint32(5)) == bits_used(x, seed=5)
-    assert bits_used(torch.from_numpy(x), seed=1, step=torch.tensor(3), stream=torch.tensor(4)) == bits_used(x, seed=1, step=3, stream=4)
+    assert bits_used(torch.from_numpy(x), seed=1, step=torch.tensor(3), stream=torch.tensor(4)) == bits_used(
+        x, seed=1, step=3, stream=4
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,9 @@
 from fractions import Fraction
 from itertools import pairwise
 
+import halfulp as hu
 import numpy as np
 import pytest
-
-import halfulp as hu
 from halfulp.emulate.layouts import LAYOUTS
 from halfulp.formats import exact
 from halfulp.formats.registry import NAMED
@@ -35,10 +34,14 @@ def points(fmt, layout, count=400):
     inside = rng.uniform(-float(fmt.max), float(fmt.max), count) * 2.0 ** rng.integers(-30, 2, count)
     magnitudes = [layout.floor(abs(Fraction(v))) for v in inside]
     sign = -1 << (layout.width - 1)
-    return np.concatenate([edges, np.array([m | (sign if v < 0 else 0) for m, v in zip(magnitudes, inside)], edges.dtype)])
+    return np.concatenate(
+        [edges, np.array([m | (sign if v < 0 else 0) for m, v in zip(magnitudes, inside)], edges.dtype)]
+    )
 
 
-@pytest.mark.parametrize("name", [*NARROW, "binary16", "bfloat16", "int16", "e5m2b18", "int4_midrise", "e4m3_nosub", "ue5m0_nozero"])
+@pytest.mark.parametrize(
+    "name", [*NARROW, "binary16", "bfloat16", "int16", "e5m2b18", "int4_midrise", "e4m3_nosub", "ue5m0_nozero"]
+)
 def test_full_stochastic_equals_the_definition(name):
     fmt = named(name)
     for layout in layouts_for(fmt):
@@ -80,7 +83,9 @@ def test_overflow_follows_the_rounding(overflow):
 def test_probability_of_few_bits_over_all_words(bits, variant):
     """P(away) counts the R of 0 .. 2**N - 1 that satisfy the formula of P3109, written here once more."""
     scale = 1 << bits
-    for nu in [Fraction(k, 1000) for k in range(1, 1000, 111)] + [Fraction(k, 2 * scale) for k in range(1, 2 * scale, 1 + scale // 16)]:
+    for nu in [Fraction(k, 1000) for k in range(1, 1000, 111)] + [
+        Fraction(k, 2 * scale) for k in range(1, 2 * scale, 1 + scale // 16)
+    ]:
         r = np.arange(scale)
         if variant == "A":
             away = nu * scale // 1 + r >= scale
@@ -115,10 +120,17 @@ def test_unbiased_on_many_points(name):
     """z-tests in every binade, subnormals and the last binade included; at most as many large ones as chance gives."""
     fmt = NAMED[name]
     rng = np.random.default_rng(0)
-    values = sorted(v for v in exact.numbers(fmt) if 0 <= v) if fmt.bits <= 8 else [Fraction(2) ** k for k in range(-130, 126, 5)]
+    values = (
+        sorted(v for v in exact.numbers(fmt) if v >= 0)
+        if fmt.bits <= 8
+        else [Fraction(2) ** k for k in range(-130, 126, 5)]
+    )
     gaps = [(a, b) for a, b in pairwise(values)]
     picks = [gaps[k] for k in np.unique(np.linspace(0, len(gaps) - 1, 40).astype(int))]
-    scores = [z_score(float(a + (b - a) * Fraction(rng.uniform(0.02, 0.98))), fmt, seed=7, step=k) for k, (a, b) in enumerate(picks)]
+    scores = [
+        z_score(float(a + (b - a) * Fraction(rng.uniform(0.02, 0.98))), fmt, seed=7, step=k)
+        for k, (a, b) in enumerate(picks)
+    ]
     assert np.max(np.abs(scores)) < 4.5
     assert abs(np.sum(scores)) < 4 * np.sqrt(len(scores))
 
@@ -136,7 +148,10 @@ def test_stated_probabilities():
     """E4M3: 449 becomes NaN with probability 1/32 and never when saturating; 2**-10 goes up half the time."""
     n = 1 << 18
     x = np.full(n, 449, np.float32)
-    assert abs(np.isnan(hu.quantize(x, "fp8_e4m3", rounding="stochastic", seed=1, overflow="special")).mean() - 1 / 32) < 0.002
+    assert (
+        abs(np.isnan(hu.quantize(x, "fp8_e4m3", rounding="stochastic", seed=1, overflow="special")).mean() - 1 / 32)
+        < 0.002
+    )
     assert np.all(hu.quantize(x, "fp8_e4m3", rounding="stochastic", seed=1) == 448)
     tiny = hu.quantize(np.full(n, 2.0**-10, np.float32), "fp8_e4m3", rounding="stochastic", seed=1)
     assert abs((tiny == 2.0**-9).mean() - 0.5) < 0.005

@@ -1,13 +1,15 @@
 """torch behaviour: gradients, torch.func, torch.compile, strides, subclasses."""
 
 import copy
+from dataclasses import replace
 
+import halfulp as hu
 import numpy as np
 import pytest
 import torch
-
-import halfulp as hu
-from halfulp.emulate.backends import torch as backend
+from halfulp.emulate import kernels
+from halfulp.emulate.backends import torch_kernel as backend
+from halfulp.emulate.plan import make_plan
 
 NAMES = ["fp8_e4m3", "fp4_e2m1", "int4", "uint4", "nf4", "e8m0"]
 
@@ -25,7 +27,12 @@ def test_shape_dtype_and_strides_come_back(dtype):
     for x in (sample(dtype=dtype), sample(0, 3, dtype=dtype), sample(4, 5, dtype=dtype).t(), sample(2, 3, 4, 5, dtype=dtype).contiguous(memory_format=torch.channels_last)):  # fmt: skip
         for options in ({}, {"rounding": "stochastic", "seed": 0}):
             y = hu.quantize(x, "fp4_e2m1", **options)
-            assert (y.shape, y.dtype, y.device, y.stride()) == (x.shape, x.dtype, x.device, torch.empty_like(x).stride())
+            assert (y.shape, y.dtype, y.device, y.stride()) == (
+                x.shape,
+                x.dtype,
+                x.device,
+                torch.empty_like(x).stride(),
+            )
             assert same(y, hu.quantize(x.contiguous(), "fp4_e2m1", **options))
 
 
@@ -72,7 +79,9 @@ def test_clip_passes_where_x_rounds_to_at_most_the_largest(name):
 
 def test_clip_at_the_edges():
     """E4M3 rounds 464 to 448, which passes; the next float32 rounds past it, which does not."""
-    x = torch.tensor([464.0, np.nextafter(np.float32(464), np.float32(500)), -464.0, float("inf"), float("nan")], requires_grad=True)
+    x = torch.tensor(
+        [464.0, np.nextafter(np.float32(464), np.float32(500)), -464.0, float("inf"), float("nan")], requires_grad=True
+    )
     for overflow in ("saturate", "special", "propagate"):
         (g,) = torch.autograd.grad(hu.quantize(x, "fp8_e4m3", overflow=overflow), x, torch.ones(5))
         assert g.tolist() == [1, 0, 1, 0, 0]
@@ -187,7 +196,9 @@ def test_operators_pass_opcheck():
     for rounding, k in (("nearest_even", None), ("stochastic", key)):
         arguments = (x, k, "fp4_e2m1", rounding, "", "float32", [0], None)
         for op in (torch.ops.halfulp.quantize.default, torch.ops.halfulp.in_range.default):
-            torch.library.opcheck(op, arguments, test_utils=("test_schema", "test_faketensor", "test_aot_dispatch_dynamic"))
+            torch.library.opcheck(
+                op, arguments, test_utils=("test_schema", "test_faketensor", "test_aot_dispatch_dynamic")
+            )
 
 
 def test_fake_tensors_and_export():
@@ -231,9 +242,9 @@ def test_portable_mask_equals_the_compiled_one():
     """Devices without a kernel of their own take the mask from the portable kernel."""
     for name in NAMES:
         x, _ = limits(name)
-        plan = backend.make_plan(name, "nearest_even", None, "float32", None)
-        marked = backend.replace(plan, overflow=backend.kernels.MARK) if name != "nf4" else None
+        plan = make_plan(name, "nearest_even", None, "float32", None)
+        marked = replace(plan, overflow=kernels.MARK) if name != "nf4" else None
         if marked is None:
             continue
-        portable = backend._portable(x.view(torch.int32), marked, None, backend._Offset((0,), None)) != 0x7FC00000
-        assert torch.equal(portable, backend._in_range_plain(x, plan, None, backend._Offset((0,), None)))
+        portable = backend.portable(x.view(torch.int32), marked, None, backend.Offset((0,), None)) != 0x7FC00000
+        assert torch.equal(portable, backend.in_range_plain(x, plan, None, backend.Offset((0,), None)))

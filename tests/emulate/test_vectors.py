@@ -2,14 +2,13 @@
 
 from contextlib import contextmanager
 
+import halfulp as hu
 import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
 import torch
-
-import halfulp as hu
 
 H = float.fromhex
 UP, INF, NAN = np.nextafter, float("inf"), float("nan")

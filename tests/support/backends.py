@@ -2,9 +2,8 @@
 
 from contextlib import nullcontext
 
-import numpy as np
-
 import halfulp as hu
+import numpy as np
 from halfulp.emulate.backends import cpu
 from halfulp.emulate.layouts import Layout
 from halfulp.emulate.plan import make_plan
@@ -39,12 +38,11 @@ def by_torch(bits, fmt, layout, **options):
 def by_torch_portable(bits, fmt, layout, rounding="nearest_even", overflow=None, seed=None, **_):
     """The portable kernel over torch: what devices without a kernel of their own run."""
     import torch
-
-    from halfulp.emulate.backends import torch as backend
+    from halfulp.emulate.backends import torch_kernel as backend
 
     plan = make_plan(fmt, rounding, overflow, layout.name, None)
     key = None if seed is None else torch.tensor([0, 0, seed, 0])
-    return backend._portable(torch.from_numpy(bits), plan, key, backend._Offset((0,), None)).numpy()
+    return backend.portable(torch.from_numpy(bits), plan, key, backend.Offset((0,), None)).numpy()
 
 
 def by_jax(bits, fmt, layout, **options):

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 from itertools import repeat
 
 import ml_dtypes
 import numpy as np
-
 from halfulp.emulate.layouts import LAYOUTS, Layout, fits
 from halfulp.formats import exact
 from halfulp.formats.registry import NAMED, Format
@@ -81,7 +80,12 @@ def bits_of(value: exact.Exact, layout: Layout) -> int:
 
 
 def evaluate(
-    fmt: Format, layout: Layout, mode: Rounding, overflow: str | None, bits: np.ndarray, words: Iterable[int] = repeat(0)
+    fmt: Format,
+    layout: Layout,
+    mode: Rounding,
+    overflow: str | None,
+    bits: np.ndarray,
+    words: Iterable[int] = repeat(0),
 ) -> np.ndarray:
     """Signed bits of the exact results, one evaluation an input.
 
@@ -95,7 +99,7 @@ def evaluate(
     return all_bits(values, layout)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _staircase(fmt: Format, mode: str, overflow: str | None) -> exact.Staircase:
     return exact.staircase(fmt, ROUNDINGS[mode], overflow)
 

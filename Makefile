@@ -1,0 +1,43 @@
+# Every target sets up what it needs in .venv; `make demo` and `make test` work from a fresh clone.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+DEMO := out/demo
+
+.PHONY: demo test test-full check bench docs clean
+
+demo: .venv/sim  ## sweep 25 minifloats, INT2..INT8 and ternary on handwritten digits
+	$(BIN)/halfulp sweep digits -f 'e[1-5]m[0-4]' -f 'int[2-8]' -f ternary -f binary32 \
+		--seeds 3 --lr 0.03 --lr 0.1 --lr 0.3 --store $(DEMO)/digits.sqlite
+	$(BIN)/halfulp plot $(DEMO)/digits.sqlite --out $(DEMO)
+
+test: .venv/dev  ## everything but the long sweeps
+	$(PYTEST) -m "not slow"
+
+test-full: .venv/dev  ## the long sweeps as well: all 2**32 float32 inputs
+	$(PYTEST) -m "not slow"
+	$(BIN)/python -m pytest -m slow --durations=0
+
+check: .venv/dev  ## lint, types, fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest -m "not slow" tests/formats tests/test_layers.py tests/emulate/test_arguments.py
+
+bench: .venv/dev  ## time quantization against a copy and the peers
+	$(BIN)/python -m benchmarks.quantize
+
+docs: .venv/docs  ## build the documentation into out/docs
+	$(BIN)/sphinx-build -W --keep-going -q docs out/docs
+	@echo "open out/docs/index.html"
+
+clean:
+	rm -rf .venv out build dist *.egg-info
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/sim .venv/dev .venv/docs: .venv/%: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) -e '.[$*]'
+	@touch $@

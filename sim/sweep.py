@@ -1,0 +1,228 @@
+"""Train a task in every combination of formats, seeds and learning rates; resume where a sweep stopped."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..formats.codebooks import CodebookFormat
+from ..formats.floats import FloatFormat
+from ..formats.integers import IntFormat
+from ..formats.registry import Format
+from ..formats.registry import format as named_format
+from .settings import Member, Settings
+from .store import Row, Store, key_of
+
+if TYPE_CHECKING:
+    import pandas
+
+Report = Callable[[int, int], None]
+"""Called with (finished runs, all runs) whenever that changes."""
+
+
+def sweep(
+    task: str = "digits",
+    *,
+    formats: Iterable[str | Format],
+    seeds: int | Sequence[int] = 3,
+    learning_rates: Sequence[float] = (0.1,),
+    settings: Settings | None = None,
+    store: str | Path | None = None,
+    progress: bool | Report = True,
+) -> "pandas.DataFrame":
+    """Train a task in every format, with every seed and learning rate.
+
+    Weights, activations and gradients of every linear layer are rounded to the format, each tensor scaled
+    so that its largest magnitude meets the format's largest value (see `halfulp.sim.train`).
+
+    Args:
+        task: name of a task; 'digits' is scikit-learn's handwritten digits.
+        formats: formats or names, also ranges such as 'e[1-5]m[0-4]'. 'binary32' is the unquantized
+            reference.
+        seeds: how many seeds, or the seeds.
+        learning_rates: peak rates of the schedule.
+        settings: of the trainer; steps, batch, hidden widths.
+        store: SQLite file that keeps every finished run. A sweep that was killed goes on from there, and
+            runs that are in it are not run again. None keeps results in memory.
+        progress: a progress bar, or a function called with (finished, all).
+
+    Returns:
+        A row per run, in the order asked for: task, format, kind, bits, exponent_bits, mantissa_bits,
+        seed, learning_rate, test_accuracy, test_loss, train_loss, diverged.
+
+    Raises:
+        ValueError: an unknown task or format, or nothing to run.
+        StoreError: a store that cannot be read or written.
+    """
+    _require_jax()
+    from .tasks import load_task
+
+    settings = settings or Settings()
+    data = load_task(task)
+    members = _members(formats, seeds, learning_rates)
+    configs = [_config(task, member, settings) for member in members]
+    keys = [key_of(config) for config in configs]
+    with Store(store) as results:
+        finished = results.finished(keys)
+        pending = {key: member for key, member in zip(keys, members) if key not in finished}
+        by_key = dict(zip(keys, configs))
+        with _reporter(progress, task) as report:
+            report(len(set(keys)) - len(pending), len(set(keys)))
+            for batch in _batches(pending, settings.width):
+                results.add(_run(data, settings, batch, by_key))
+                report(len(results.finished(keys)), len(set(keys)))
+        return frame(results, keys)
+
+
+def _require_jax() -> None:
+    try:
+        import_module("jax")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("sweeps train in JAX; pip install 'halfulp[sim]'") from error
+
+
+def _members(formats, seeds: int | Sequence[int], learning_rates: Sequence[float]) -> list[Member]:
+    if isinstance(formats, str):
+        raise ValueError(f"expected a list of formats, got the string {formats!r}; pass [{formats!r}]")
+    resolved = expand_formats(formats)
+    seed_list = range(seeds) if isinstance(seeds, int) else seeds
+    members = [Member(fmt, int(seed), float(rate)) for fmt, seed, rate in product(resolved, seed_list, learning_rates)]
+    if not members:
+        raise ValueError("nothing to run; pass at least one format, one seed and one learning rate")
+    return members
+
+
+def expand_formats(formats: Iterable[str | Format]) -> list[Format]:
+    """Formats of names in which [a-b] stands for the numbers a to b, e.g. 'e[1-5]m[0-4]' or 'int[2-8]'.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    names: list[str | Format] = []
+    for item in formats:
+        names.extend(_expand(item) if isinstance(item, str) else [item])
+    return [named_format(name) for name in names]
+
+
+def _expand(name: str) -> list[str]:
+    found = re.search(r"\[(\d+)-(\d+)\]", name)
+    if not found:
+        return [name]
+    low, high = int(found[1]), int(found[2])
+    if low > high:
+        raise ValueError(f"expected an ascending range, got {found[0]} in {name!r}; write [{high}-{low}]")
+    return [
+        full for k in range(low, high + 1) for full in _expand(name[: found.start()] + str(k) + name[found.end() :])
+    ]
+
+
+def _config(task: str, member: Member, settings: Settings) -> dict[str, Any]:
+    return {
+        "task": task,
+        "format": member.fmt.spec,
+        "name": member.fmt.name,
+        "seed": member.seed,
+        "learning_rate": member.learning_rate,
+        "settings": settings.as_dict(),
+    }
+
+
+def _batches(pending: dict[str, Member], width: int) -> Iterable[dict[str, Member]]:
+    """Runs of one compiled program each: floats and integers together, codebooks apart."""
+    for is_table in (False, True):
+        keys = [key for key, member in pending.items() if _is_table(member.fmt) == is_table]
+        for start in range(0, len(keys), width):
+            yield {key: pending[key] for key in keys[start : start + width]}
+
+
+def _is_table(fmt: Format) -> bool:
+    return isinstance(fmt, CodebookFormat) or (isinstance(fmt, IntFormat) and fmt.mid_rise)
+
+
+def _run(data, settings: Settings, batch: dict[str, Member], configs: dict[str, dict]) -> list[Row]:
+    from .train import train_batch
+
+    metrics = train_batch(data, settings, list(batch.values()))
+    return [Row(configs[key], result, _versions()) for key, result in zip(batch, metrics)]
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in ("halfulp", "jax", "jaxlib", "numpy", "scikit-learn"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found
+
+
+def frame(results: Store, keys: Sequence[str] | None = None) -> "pandas.DataFrame":
+    """The runs of a store as a table.
+
+    Args:
+        keys: which runs, in which order; None for all.
+    """
+    import pandas
+
+    rows = dict(results.rows())
+    chosen = list(dict.fromkeys(keys)) if keys is not None else list(rows)
+    return pandas.DataFrame([_table_row(rows[key]) for key in chosen], columns=COLUMNS)
+
+
+COLUMNS = [
+    *("task", "format", "kind", "bits", "exponent_bits", "mantissa_bits", "seed", "learning_rate"),
+    *("test_accuracy", "test_loss", "train_loss", "diverged"),
+]
+"""The columns of a sweep's table."""
+
+
+def _table_row(row: Row) -> dict[str, Any]:
+    fmt = named_format(row.config["format"])
+    is_float = isinstance(fmt, FloatFormat)
+    return {
+        "task": row.config["task"],
+        "format": row.config["name"],
+        "kind": "float" if is_float else "integer" if isinstance(fmt, IntFormat) else "codebook",
+        "bits": fmt.bits,
+        "exponent_bits": fmt.exponent_bits if is_float else None,
+        "mantissa_bits": fmt.mantissa_bits if is_float else None,
+        "seed": row.config["seed"],
+        "learning_rate": row.config["learning_rate"],
+        **row.metrics,
+    }
+
+
+class _reporter:  # noqa: N801  a context manager, used like a function
+    """A progress bar with the time left, the caller's own function, or nothing."""
+
+    def __init__(self, progress: bool | Report, title: str) -> None:
+        self._progress, self._title, self._bar = progress, title, None
+
+    def __enter__(self) -> Report:
+        if callable(self._progress):
+            return self._progress
+        if not self._progress:
+            return lambda done, total: None
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("runs"),
+            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+        )  # fmt: skip
+        self._bar.start()
+        line = self._bar.add_task(f"training {self._title}", total=None)
+        return lambda done, total: self._bar.update(line, completed=done, total=total)  # pyright: ignore
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
