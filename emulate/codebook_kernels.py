@@ -4,14 +4,9 @@ Keys order the host's numbers as integers; see `tables.Codebook`. Stochastic mod
 gap by its width in fixed point, as `formats.exact` defines it.
 """
 
-from dataclasses import replace
-
-from ..formats.rounding import DETERMINISTIC, Rounding
 from .layouts import Layout
-from .numbers import Array, Integers, Parts, prepare_words, take_apart
-from .tables import Codebook
-
-_MODE = {mode.name: index for index, mode in enumerate(DETERMINISTIC)}
+from .numbers import Array, Integers, Parts, half_words, odd_words, take_apart
+from .tables import Codebook, Mode
 
 
 def key_of(xp: Integers, layout: Layout, bits: Array) -> Array:
@@ -21,42 +16,38 @@ def key_of(xp: Integers, layout: Layout, bits: Array) -> Array:
 
 
 def round_to_codebook(
-    xp: Integers, layout: Layout, book: Codebook, bits: Array, rounding: Rounding, words: Array = None
+    xp: Integers, layout: Layout, book: Codebook, bits: Array, mode: Mode, words: Array = None
 ) -> Array:
     """Index of the codebook value each number rounds to; anything for NaN.
 
     Args:
         bits: (...) input bits, sign-extended.
-        words: (...) random words of xp.width bits, for stochastic modes; the top 32 decide.
+        words: (...) random words of xp.width bits, the top 32 decide; their presence makes the mode stochastic.
     """
     parts, key = take_apart(xp, layout, bits), key_of(xp, layout, bits)
-    if not rounding.stochastic:
-        return xp.count_not_above(book.thresholds[_MODE[rounding.name]], key)
+    if words is None:
+        return xp.count_not_above(book.thresholds[mode.row], key)
     gap = xp.count_not_above(book.keys[1:-1], key)
     inexact = xp.integer(key > xp.take(book.keys, gap))
-    up = inexact & _codebook_up(xp, layout, book, parts, gap, rounding, words)
+    up = inexact & _codebook_up(xp, layout, book, parts, gap, mode, words)
     below, above = key < book.keys[0], key >= book.keys[-1]
     return xp.where(below, gap * 0, gap + xp.where(above, gap * 0 + 1, up))
 
 
 def _codebook_up(
-    xp: Integers, layout: Layout, book: Codebook, parts: Parts, gap: Array, rounding: Rounding, words: Array
+    xp: Integers, layout: Layout, book: Codebook, parts: Parts, gap: Array, mode: Mode, words: Array
 ) -> Array:
     """1 where distance + spacing * word / 2**32 reaches the spacing of the gap, all in its fixed-point unit."""
-    if rounding.name == "stochastic_equal":
-        return xp.shift_right_logical(words, xp.width - 1)
     spacing = xp.take(book.spacing, gap)
     distance = _fixed_point(xp, layout, parts, xp.take(book.unit_field, gap)) - xp.take(book.low, gap)
-    half_up = replace(rounding, variant="B") if rounding.variant == "C" else rounding
-    word = prepare_words(xp, half_up, words)
+    word = half_words(mode, words)
     if xp.width == 64:
         distance, word = distance & 0xFFFFFFFF, xp.shift_right_logical(word, 32)
     high, low = xp.wide_product(spacing, word)
-    reaches = distance + high >= spacing
-    if rounding.variant == "C" and rounding.bits is not None:  # an exact tie goes to the even multiple of 2**-N
-        odd = (words >> (xp.width - rounding.bits)) & 1
-        reaches = reaches & ~((distance + high == spacing) & (low == 0) & (odd == 1))
-    return xp.integer(reaches)
+    tie = (distance + high == spacing) & (low == 0)
+    to_even = tie & (odd_words(mode, words) == 1)  # of C: an exact tie goes to the even multiple of 2**-N
+    reaches = xp.integer((distance + high >= spacing) & ~to_even)
+    return xp.where((words * 0 + mode.equal) == 1, xp.shift_right_logical(words, xp.width - 1), reaches)
 
 
 def _fixed_point(xp: Integers, layout: Layout, parts: Parts, unit_field: Array) -> Array:

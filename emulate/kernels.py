@@ -6,41 +6,33 @@ spacing at x is 2**shift units of S, and rounding keeps S >> shift. Faster copie
 to it bit for bit by tests. Sources: IEEE 754-2019 section 4.3; P3109 interim report v4.0.
 """
 
-from ..formats.rounding import Rounding
 from .layouts import Layout
 from .numbers import Array, Integers, Parts, from_integer, prepare_words, take_apart, unsigned_above, with_sign
-from .tables import Grid
+from .tables import Grid, Mode
 
 MARK = "mark"
 """The overflow behind gradient masks: whatever rounds out of range becomes NaN."""
 
 
-def _needs_sticky(rounding: Rounding) -> bool:
-    """Whether bits of the fraction below the word's last one matter (only where all of them are cut off)."""
-    return rounding.name == "stochastic_equal" or rounding.variant == "C"
+def _random_up(xp: Integers, mode: Mode, rest: Array, shift: Array, words: Array) -> Array:
+    """1 where rest / 2**shift plus the random word carries.
 
-
-def _random_up(xp: Integers, rounding: Rounding, rest: Array, shift: Array, words: Array) -> Array:
-    """1 where rest / 2**shift plus the random word carries."""
+    Where the fraction has more bits than the word those below are lost; C and 50/50 ask whether any was set.
+    """
     top = xp.width - 1
-    shallow = shift <= top
     left = rest << xp.clip(top - shift, 0, top) << 1
     right_shift = xp.clip(shift - xp.width, 0, top)
     right = rest >> right_shift
-    if _needs_sticky(rounding):
-        right = right | xp.integer((right << right_shift) != rest)
-    fraction = xp.where(shallow, left, right)
-    return xp.integer(unsigned_above(xp, fraction, ~prepare_words(xp, rounding, words)))
+    right = right | (xp.integer((right << right_shift) != rest) & (mode.equal | mode.take_odd))
+    fraction = xp.where(shift <= top, left, right)
+    return xp.integer(unsigned_above(xp, fraction, ~prepare_words(xp, mode, words)))
 
 
-def _increment(parts: Parts, xp: Integers, rounding: Rounding, full: Array, odd: Array) -> Array:
+def _increment(parts: Parts, xp: Integers, mode: Mode, full: Array, odd: Array) -> Array:
     """What a deterministic mode adds before truncation; see `formats.rounding`."""
-    c = rounding.increment
-    if c is None:
-        raise ValueError(f"{rounding.name} is not deterministic")
     negative = xp.integer(parts.negative)
-    halves = c.halves_even + odd * c.halves_odd + negative * c.halves_negative
-    less = c.less_even + odd * c.less_odd + negative * c.less_negative
+    halves = mode.halves_even + odd * mode.halves_odd + negative * mode.halves_negative
+    less = mode.less_even + odd * mode.less_odd + negative * mode.less_negative
     return (halves * (full >> 1) - less) & (full - 1)
 
 
@@ -69,26 +61,26 @@ def quantum_bits(xp: Integers, layout: Layout, grid: Grid) -> Array:
 
 
 def round_to_grid(
-    xp: Integers, layout: Layout, grid: Grid, bits: Array, rounding: Rounding, overflow: str | None, words: Array = None
+    xp: Integers, layout: Layout, grid: Grid, bits: Array, mode: Mode, overflow: str | None, words: Array = None
 ) -> Array:
     """Round numbers to a float or integer format.
 
     Args:
         bits: (...) input bits, sign-extended to xp.width.
         overflow: 'saturate', 'propagate', 'special', 'wrap', or None for the format's default.
-        words: (...) random words of xp.width bits, for stochastic modes.
+        words: (...) random words of xp.width bits; their presence makes the mode stochastic.
 
     Returns:
         (...) bits of the results.
     """
     parts = take_apart(xp, layout, bits)
-    rounded = _round_magnitude(xp, layout, grid, parts, rounding, words)
+    rounded = _round_magnitude(xp, layout, grid, parts, mode, words)
     if overflow == "wrap":
         return _wrapped(xp, layout, grid, parts, rounded)
-    return _finish(xp, layout, grid, parts, rounded, rounding, overflow)
+    return _finish(xp, layout, grid, parts, rounded, mode, overflow)
 
 
-def _round_magnitude(xp: Integers, layout: Layout, grid: Grid, parts: Parts, rounding: Rounding, words: Array) -> Array:
+def _round_magnitude(xp: Integers, layout: Layout, grid: Grid, parts: Parts, mode: Mode, words: Array) -> Array:
     """Magnitude bits on the grid with unbounded exponent."""
     m, s = layout.mantissa_bits, parts.significand
     shift = _shift(xp, layout, grid, parts)
@@ -96,25 +88,25 @@ def _round_magnitude(xp: Integers, layout: Layout, grid: Grid, parts: Parts, rou
     full = (shift * 0 + 1) << capped
     rest = s & (full - 1)
     odd = _code_parity(xp, grid, parts, s >> capped)
-    if rounding.stochastic:
-        up = _random_up(xp, rounding, rest, shift, words)
+    if words is not None:
+        up = _random_up(xp, mode, rest, shift, words)
     else:
-        up = (rest + _increment(parts, xp, rounding, full, odd)) >> capped
+        up = (rest + _increment(parts, xp, mode, full, odd)) >> capped
     near = parts.magnitude - rest + (up << xp.clip(capped, 0, m))  # a carry moves to the next binade by itself
     below_quantum = up * quantum_bits(xp, layout, grid)
     return xp.where(shift > m, below_quantum, near)
 
 
 def overflow_results(
-    xp: Integers, layout: Layout, grid: Grid, rounding: Rounding, overflow: str | None
+    xp: Integers, layout: Layout, grid: Grid, mode: Mode, overflow: str | None
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """Magnitude bits that (finite, infinite) inputs beyond the range become, each for (positive, negative)."""
     largest = (grid.max_positive, grid.max_negative)
     has_infinity, unsigned = grid.infinity == 1, grid.max_negative == 0
     special = xp.where(has_infinity, layout.infinity, layout.nan)
     specials = (special, xp.where(unsigned, 0, special))
-    inward = (rounding.inward(negative=False), rounding.inward(negative=True))
-    outward = tuple(largest[side] if inward[side] else specials[side] for side in (0, 1))
+    inward = (mode.inward_positive == 1, mode.inward_negative == 1)
+    outward = tuple(xp.where(inward[side], largest[side], specials[side]) for side in (0, 1))
     kept = tuple(xp.where(has_infinity, special, largest[side]) for side in (0, 1))
     kept = (kept[0], xp.where(unsigned, 0, kept[1]))
     marked = (layout.nan, layout.nan)
@@ -134,11 +126,11 @@ def overflow_results(
 
 
 def _finish(
-    xp: Integers, layout: Layout, grid: Grid, parts: Parts, rounded: Array, rounding: Rounding, overflow: str | None
+    xp: Integers, layout: Layout, grid: Grid, parts: Parts, rounded: Array, mode: Mode, overflow: str | None
 ) -> Array:
     """Overflow, infinities, NaN, formats without zero, and the sign."""
     negative, magnitude = parts.negative, parts.magnitude
-    finite, infinite = overflow_results(xp, layout, grid, rounding, overflow)
+    finite, infinite = overflow_results(xp, layout, grid, mode, overflow)
     limit = xp.where(negative, grid.max_negative, grid.max_positive)
     result = xp.where(rounded > limit, xp.where(negative, finite[1], finite[0]), rounded)
     result = xp.where(magnitude == layout.infinity, xp.where(negative, infinite[1], infinite[0]), result)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ..formats.codebooks import CodebookFormat
+from ..formats.dyadic import power
 from ..formats.floats import FloatFormat
 from ..formats.registry import Format
 
@@ -63,13 +64,13 @@ class Layout:
         """The number with these magnitude bits."""
         field, fraction = divmod(magnitude, 1 << self.mantissa_bits)
         significand = fraction | (1 << self.mantissa_bits if field else 0)
-        return significand * Fraction(2) ** (max(field, 1) - self.bias - self.mantissa_bits)
+        return significand * power(max(field, 1) - self.bias - self.mantissa_bits)
 
     def floor(self, magnitude: Fraction) -> int:
         """Bits of the largest number that is not above `magnitude` >= 0; past the range, of the largest."""
         if magnitude > self.max:
             return self.infinity - 1
-        units = magnitude / Fraction(2) ** self.quantum_exponent
+        units = magnitude / power(self.quantum_exponent)
         significand = units.numerator // units.denominator
         drop = max(significand.bit_length() - self.mantissa_bits - 1, 0)
         return (drop << self.mantissa_bits) + (significand >> drop)
@@ -93,11 +94,11 @@ def fits(fmt: Format, layout: Layout) -> bool:
     if isinstance(fmt, CodebookFormat):
         return all(layout.exactly(Fraction(value)) is not None for value in fmt.values)
     is_float = isinstance(fmt, FloatFormat)
-    spacing = Fraction(2) ** (fmt.min_exponent - fmt.mantissa_bits) if is_float else fmt.min_positive
+    spacing = power(fmt.min_exponent - fmt.mantissa_bits) if is_float else fmt.min_positive
     largest = max(fmt.max, -fmt.min)
     precise = is_float and fmt.mantissa_bits <= layout.mantissa_bits
     precise = precise or largest / spacing <= 1 << (layout.mantissa_bits + 1)  # every multiple up to there is held
-    return precise and largest <= layout.max and spacing >= Fraction(2) ** layout.quantum_exponent
+    return precise and largest <= layout.max and spacing >= power(layout.quantum_exponent)
 
 
 def require_fit(fmt: Format, layout: Layout, what: str = "values") -> None:

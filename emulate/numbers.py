@@ -8,12 +8,12 @@ Notation of all kernels, for a host dtype with M mantissa bits (`Layout`):
 Bits are signed integers of xp.width = 32 (64 for float64), sign-extended from the host's width.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from ..formats.rounding import Rounding
 from .layouts import Layout
+from .tables import Mode
 
-Array = Any
+Array: TypeAlias = Any
 """An integer or boolean array of the backend, or a scalar of it."""
 
 
@@ -118,19 +118,23 @@ def convert(xp: Integers, source: Layout, target: Layout, bits: Array) -> Array:
     return with_sign(xp, target, magnitude, parts.negative)
 
 
-def prepare_words(xp: Integers, rounding: Rounding, words: Array) -> Array:
+def prepare_words(xp: Integers, mode: Mode, words: Array) -> Array:
     """Random words whose sum with the discarded fraction, in units of 2**-width, decides by its carry.
 
     Few-bit variants keep the top N bits R: A adds R, B adds R + 1/2, and C adds R + 1/2 less one unit when
-    R is odd, so that a fraction halfway between multiples of 2**-N goes to the even one.
+    R is odd, so that a fraction halfway between multiples of 2**-N goes to the even one. 50/50 rounding
+    adds all ones or nothing.
     """
-    if rounding.name == "stochastic_equal":
-        return words >> (xp.width - 1)  # all ones or all zeros
-    if rounding.bits is None:
-        return words
-    low_bits = xp.width - rounding.bits
-    kept = words & (-1 << low_bits)
-    if rounding.variant == "A":
-        return kept
-    kept = kept | 1 << (low_bits - 1)
-    return kept if rounding.variant == "B" else kept - ((words >> low_bits) & 1)
+    few = half_words(mode, words) - odd_words(mode, words)
+    all_or_nothing = words >> (xp.width - 1)
+    return xp.where((words * 0 + mode.equal) == 1, all_or_nothing, few)
+
+
+def half_words(mode: Mode, words: Array) -> Array:
+    """The kept bits R, plus a half of the last one in the variants B and C."""
+    return (words & mode.keep) | mode.half
+
+
+def odd_words(mode: Mode, words: Array) -> Array:
+    """1 where R is odd, in variant C."""
+    return (words >> mode.low_bits) & mode.take_odd

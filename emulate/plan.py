@@ -12,7 +12,7 @@ from ..formats.rounding import Rounding
 from ..formats.rounding import rounding as named_rounding
 from ..formats.suggest import unknown
 from .layouts import LAYOUTS, Layout, fits, require_fit
-from .tables import Codebook, Grid, TracedFormat, tabulate
+from .tables import Codebook, Grid, Mode, TracedFormat, mode_of, tabulate
 
 STE = ("clip", "identity")
 """Gradient estimators of `quantize`: straight through inside the range, or everywhere."""
@@ -42,6 +42,11 @@ class Plan:
     def table(self) -> Grid | Codebook:
         """The integers the kernels read."""
         return self.fmt.table if isinstance(self.fmt, TracedFormat) else tabulate(self.fmt, self.layout)
+
+    @property
+    def mode(self) -> Mode:
+        """The rounding as the kernels read it."""
+        return mode_of(self.rounding, self.layout.work_width)
 
 
 @dataclass(frozen=True, slots=True)

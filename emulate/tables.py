@@ -1,27 +1,29 @@
-"""Formats as the integers the kernels read: run-time data, so that one compiled kernel serves every format.
+"""Formats and roundings as the integers the kernels read: run-time data, so that one compiled kernel serves all.
 
 A format becomes a `Grid` (floats and integers: spacing constant within a binade) or a `Codebook` (a list of
-values), for one host dtype. Both are tuples of integers or integer arrays and need no framework; stacked
+values), for one host dtype. A rounding becomes a `Mode`.
+All are tuples of integers or integer arrays and need no framework; stacked
 along a leading axis they are what `jax.vmap` maps over.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from ..formats.codebooks import CodebookFormat
-from ..formats.exact import default_overflow, floor_log2
+from ..formats.dyadic import floor_log2, power
+from ..formats.exact import default_overflow
 from ..formats.floats import FloatFormat
 from ..formats.integers import IntFormat
 from ..formats.registry import Format
-from ..formats.rounding import DETERMINISTIC
+from ..formats.rounding import DETERMINISTIC, Rounding
 from .layouts import Layout
 
-Int = Any
+Int: TypeAlias = Any
 """A Python int, or an integer array where the format is traced."""
 
 
@@ -71,6 +73,32 @@ class Codebook(NamedTuple):
     low: Int
 
 
+class Mode(NamedTuple):
+    """A rounding mode, for one integer width.
+
+    Fields:
+        halves_even ... less_negative: the increment of `formats.rounding`; zeros for stochastic modes.
+        inward_positive, inward_negative: whether finite numbers of that sign never overflow.
+        row: which row of `Codebook.thresholds` it reads.
+        keep, half, low_bits, take_odd, equal: what becomes of random words; see `numbers.prepare_words`.
+    """
+
+    halves_even: Int
+    halves_odd: Int
+    halves_negative: Int
+    less_even: Int
+    less_odd: Int
+    less_negative: Int
+    inward_positive: Int
+    inward_negative: Int
+    row: Int
+    keep: Int
+    half: Int
+    low_bits: Int
+    take_odd: Int
+    equal: Int
+
+
 @dataclass(frozen=True, slots=True)
 class TracedFormat:
     """A format as data, which JAX may trace and map over; made by `hu.format_data`.
@@ -82,6 +110,23 @@ class TracedFormat:
 
     table: Grid | Codebook
     layout: str
+
+
+@lru_cache(maxsize=256)
+def mode_of(rounding: Rounding, width: int) -> Mode:
+    """The kernel's integers for a rounding mode, for random words of `width` bits."""
+    low_bits = 0 if rounding.bits is None else width - rounding.bits
+    return Mode(
+        *(astuple(rounding.increment) if rounding.increment else (0,) * 6),
+        inward_positive=int(rounding.inward(negative=False)),
+        inward_negative=int(rounding.inward(negative=True)),
+        row=0 if rounding.stochastic else DETERMINISTIC.index(rounding),
+        keep=-1 << low_bits,
+        half=0 if rounding.variant == "A" else 1 << (low_bits - 1),
+        low_bits=low_bits,
+        take_odd=int(rounding.variant == "C"),
+        equal=int(rounding.name == "stochastic_equal"),
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -200,7 +245,7 @@ def _gap(
         "to_odd": first if below_even else last,
     }
     unit_exponent = floor_log2(above - below) - 29  # so that distance + spacing stays below 2**31
-    unit = Fraction(2) ** unit_exponent
+    unit = power(unit_exponent)
     low = int(below // unit) & 0xFFFFFFFF
     return thresholds, unit_exponent + layout.bias, int((above - below) // unit), low
 

@@ -13,10 +13,11 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from math import copysign, inf, isinf, isnan, nan
 
 from .codebooks import CodebookFormat
+from .dyadic import floor_log2, power
 from .floats import FloatFormat
 from .integers import IntFormat
 from .registry import Format
@@ -43,18 +44,6 @@ class Gap:
         return self.below, self.above
 
 
-@cache
-def power(exponent: int) -> Fraction:
-    """2**exponent."""
-    return Fraction(2) ** exponent
-
-
-def floor_log2(x: Fraction) -> int:
-    """Largest k with 2**k <= x, for x > 0."""
-    k = x.numerator.bit_length() - x.denominator.bit_length()
-    return k if power(k) <= x else k - 1
-
-
 def float_gap(fmt: FloatFormat, x: Fraction) -> Gap:
     """The gap of the float grid, exponent unbounded above, that holds x >= 0.
 
@@ -77,8 +66,9 @@ def float_gap(fmt: FloatFormat, x: Fraction) -> Gap:
 
 def int_gap(fmt: IntFormat, x: Fraction) -> Gap:
     """The gap of the unbounded integer grid that holds x."""
-    integer = (x - fmt.number(0)) // fmt.step
-    below, above = fmt.number(integer), fmt.number(integer + 1)
+    integer = (x - fmt.number(0)) // fmt.step if fmt.mid_rise else x // fmt.step
+    below = fmt.number(integer)
+    above = below + fmt.step
     return Gap(below, above, above if integer & 1 else below)
 
 

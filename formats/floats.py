@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
+from .dyadic import power
+
 Nan = Literal["none", "top_exponent", "top_code", "negative_zero"]
 
 
@@ -151,10 +153,8 @@ class FloatFormat:
         """Exact magnitude of a code without its sign bit; the layout alone, specials not looked at."""
         exponent, fraction = divmod(code, 1 << self.mantissa_bits)
         if exponent == 0 and self.zero:
-            return (
-                fraction * Fraction(2) ** (self.min_exponent - self.mantissa_bits) if self.subnormals else Fraction(0)
-            )
-        return (Fraction(2) ** (exponent - self.bias - self.mantissa_bits)) * ((1 << self.mantissa_bits) + fraction)
+            return fraction * power(self.min_exponent - self.mantissa_bits) if self.subnormals else Fraction(0)
+        return power(exponent - self.bias - self.mantissa_bits) * ((1 << self.mantissa_bits) + fraction)
 
     def value(self, code: int) -> Fraction | float:
         """Exact value of a code: a Fraction, or the float nan, inf, -inf or -0.0.
@@ -196,7 +196,7 @@ class FloatFormat:
         """Smallest positive value."""
         if not self.zero:
             return self.magnitude(0)
-        return Fraction(2) ** self.quantum_exponent
+        return power(self.quantum_exponent)
 
     @property
     def unit_roundoff(self) -> Fraction | None:

@@ -11,6 +11,8 @@ Sources: OCP Microscaling Formats v1.0 (INT8 as i * 2**-6); arXiv:2307.00331 (St
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from .dyadic import power
+
 
 @dataclass(frozen=True, slots=True)
 class IntFormat:
@@ -61,11 +63,11 @@ class IntFormat:
     @property
     def step(self) -> Fraction:
         """Distance between neighbouring values."""
-        return Fraction(2) ** self.exponent
+        return power(self.exponent)
 
     def number(self, integer: int) -> Fraction:
         """The value of an integer, codes and range not looked at."""
-        return (integer + (Fraction(1, 2) if self.mid_rise else 0)) * self.step
+        return (integer + power(-1) if self.mid_rise else integer) * self.step
 
     def code(self, integer: int) -> int:
         """The code of an integer: its low `bits` bits."""

@@ -15,6 +15,7 @@ from math import log10
 from typing import TYPE_CHECKING
 
 from .codebooks import CODEBOOKS, CodebookFormat, power_of_two
+from .dyadic import power
 from .floats import FLOAT_ALIASES, FLOATS, NONE, SPECIALS, FloatFormat, default_bias
 from .integers import INTEGERS, IntFormat
 from .suggest import unknown
@@ -196,7 +197,7 @@ def _float(value: Fraction | None) -> float | None:
 def _decibels(ratio: Fraction) -> float:
     """20 log10, also of ratios beyond float64."""
     shift = ratio.numerator.bit_length() - ratio.denominator.bit_length()
-    return 20 * (log10(ratio / Fraction(2) ** shift) + shift * log10(2))
+    return 20 * (log10(ratio / power(shift)) + shift * log10(2))
 
 
 def _specials(fmt: Format) -> str:

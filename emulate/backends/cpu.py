@@ -9,16 +9,15 @@ from functools import lru_cache
 
 import numpy as np
 
-from ...formats.rounding import DETERMINISTIC, Rounding
+from ...formats.rounding import Rounding
 from .. import codebook_kernels, kernels
 from ..layouts import Layout
 from ..philox import philox
-from ..tables import Codebook, Grid
+from ..tables import Codebook, Grid, Mode, mode_of
 from .integers import NumpyIntegers, NumpyWords
 
 _PORTABLE_CHUNK = 1 << 16
 _THREADED_FROM = 1 << 20  # elements, a third of a millisecond of work; starting the threads takes a tenth
-_MODE = {mode.name: index for index, mode in enumerate(DETERMINISTIC)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +44,11 @@ class Job:
     encode: bool = False
     nan_code: int = -1
     noise: Noise | None = None
+
+    @property
+    def mode(self) -> Mode:
+        """The rounding as the kernels read it."""
+        return mode_of(self.rounding, self.layout.work_width)
 
 
 def run(job: Job, x: np.ndarray, out: np.ndarray) -> None:
@@ -89,7 +93,7 @@ Worker = Callable[[np.ndarray, np.ndarray, Noise | None], None]
 def _worker(job: Job) -> Worker:
     if isinstance(job.table, Codebook):
         return _portable(job) if job.rounding.stochastic else _compiled_codebook(job, job.table)
-    p = parameters(job.table, job.layout, job.rounding, job.overflow, job.nan_code)
+    p = parameters(job.table, job.layout, job.mode, job.overflow, job.nan_code)
     if p is None:
         return _portable(job)
     return _compiled_stochastic(job, p) if job.rounding.stochastic else _compiled_deterministic(job, p)
@@ -104,7 +108,7 @@ def _compiled_deterministic(job: Job, p: np.ndarray) -> Worker:
 def _compiled_stochastic(job: Job, p: np.ndarray) -> Worker:
     from .numba import stochastic
 
-    transform, sticky = word_transform(job.rounding, job.layout.work_width)
+    transform, sticky = word_transform(job.mode, job.layout.work_width)
 
     def work(x: np.ndarray, out: np.ndarray, noise: Noise | None) -> None:
         if noise is None:
@@ -119,7 +123,7 @@ def _compiled_codebook(job: Job, book: Codebook) -> Worker:
 
     layout = job.layout
     integer = np.int64 if layout.work_width == 64 else np.int32
-    thresholds = book.thresholds[_MODE[job.rounding.name]]
+    thresholds = book.thresholds[job.mode.row]
     results = book.codes if job.encode else book.values
     nan = integer(job.nan_code if job.encode else layout.nan)
     p = np.array([layout.magnitude_mask, layout.infinity, 1 << (thresholds.size.bit_length() - 1)], integer)
@@ -149,11 +153,11 @@ def portable(job: Job, x: np.ndarray, words: np.ndarray | None) -> np.ndarray:
     xp = NumpyIntegers(job.layout.work_width)
     bits = x.astype(xp.dtype)
     if isinstance(job.table, Codebook):
-        index = codebook_kernels.round_to_codebook(xp, job.layout, job.table, bits, job.rounding, words)
+        index = codebook_kernels.round_to_codebook(xp, job.layout, job.table, bits, job.mode, words)
         results = (job.table.codes if job.encode else job.table.values)[index]
         nan = job.nan_code if job.encode else job.layout.nan
         return np.where((bits & job.layout.magnitude_mask) > job.layout.infinity, xp.dtype(nan), results)
-    result = kernels.round_to_grid(xp, job.layout, job.table, bits, job.rounding, job.overflow, words)
+    result = kernels.round_to_grid(xp, job.layout, job.table, bits, job.mode, job.overflow, words)
     return kernels.encode_grid(xp, job.layout, job.table, result, job.nan_code) if job.encode else result
 
 
@@ -170,23 +174,17 @@ def random_words(key: tuple[int, int, int, int], first: int, count: int, layout:
     return (words[0::2] << np.uint64(32) | words[1::2]).view(np.int64)
 
 
-def word_transform(rounding: Rounding, width: int) -> tuple[np.ndarray, np.integer]:
-    """`kernels.prepare_words` as data for the compiled kernel, and whether lost fraction bits count."""
+def word_transform(mode: Mode, width: int) -> tuple[np.ndarray, np.integer]:
+    """The word fields of a mode in the words' dtype, empty where words stay; and whether lost bits count."""
     word = np.uint64 if width == 64 else np.uint32
-    equal = rounding.name == "stochastic_equal"
-    if rounding.bits is None:
-        return np.array([0, 0, 0, 0, 1] if equal else [], word), word(equal)
-    low_bits = width - rounding.bits
-    keep = (1 << width) - (1 << low_bits)
-    half = 0 if rounding.variant == "A" else 1 << (low_bits - 1)
-    take_odd = int(rounding.variant == "C")
-    return np.array([keep, half, low_bits, take_odd, 0], word), word(take_odd)
+    if mode.low_bits == 0 and not mode.equal:
+        return np.array([], word), word(0)
+    fields = (mode.keep % (1 << width), mode.half, mode.low_bits, mode.take_odd, mode.equal)
+    return np.array(fields, word), word(max(mode.equal, mode.take_odd))
 
 
 @lru_cache(maxsize=4096)
-def parameters(
-    grid: Grid, layout: Layout, rounding: Rounding, overflow: str | None, nan_code: int
-) -> np.ndarray | None:
+def parameters(grid: Grid, layout: Layout, mode: Mode, overflow: str | None, nan_code: int) -> np.ndarray | None:
     """What the compiled kernel reads, in its order; None where only the portable kernel serves.
 
     That is: wrapping, formats without zero, and formats whose normals reach below those of the dtype.
@@ -202,47 +200,41 @@ def parameters(
     xp = NumpyIntegers(layout.work_width)
     # a quantum that is a host subnormal leaves no number whose significand is cut off whole
     quantum = int(kernels.quantum_bits(xp, layout, grid)) if grid.quantum_field >= 1 else 0
-    finite, infinite = kernels.overflow_results(xp, layout, grid, rounding, overflow)
+    finite, infinite = kernels.overflow_results(xp, layout, grid, mode, overflow)
     sign = -1 << (layout.width - 1)
     signed_float = grid.max_negative > 0 and not grid.twos_complement
     values = [
         *(m, layout.magnitude_mask, layout.infinity, layout.nan),
         *(min(max(m - grid.mantissa_bits, 0), max_shift), low_shift, max_shift),
         *(0 if no_mantissa else 1 << m, (grid.min_field - 1 & 1) << m if no_mantissa else 0),
-        *(quantum, *_first_up(layout, grid, rounding, quantum)),
+        *(quantum, *_first_up(layout, mode, quantum)),
         *(grid.max_positive, grid.max_negative, *finite, *infinite, sign if grid.negative_zero else 0),
-        *_increment(rounding),
+        *_increment(mode),
         *(grid.min_field, grid.mantissa_bits if not grid.twos_complement else 0, grid.infinity_code, nan_code),
         *(1 << (grid.code_bits - 1) if signed_float else 0, (1 << grid.code_bits) - 1, tiny_shift),
     ]
     return np.array(values, np.int64).astype(np.int64 if layout.work_width == 64 else np.int32)  # 32-bit codes wrap
 
 
-def _increment(rounding: Rounding) -> list[int]:
+def _increment(mode: Mode) -> list[int]:
     """The increment of `formats.rounding` as masks: (discarded >> nearest) & taken, plus one bit."""
-    c = rounding.increment
-    if c is None:
-        return [0] * 6
-    any_sign_or_parity = c.halves_even, c.halves_even + c.halves_odd, c.halves_even + c.halves_negative
-    nearest = int(max(any_sign_or_parity) == 1)
-    base = -int(c.halves_even > 0)
-    flips_negative, flips_odd = -int(c.halves_negative != 0), -int(c.halves_odd != 0)
-    plus = 1 - c.less_even if nearest else 0
-    plus_odd = 1 if nearest and c.less_odd else 0
+    even, odd, negative = mode.halves_even, mode.halves_odd, mode.halves_negative
+    nearest = int(max(even, even + odd, even + negative) == 1)
+    base = -int(even > 0)
+    flips_negative, flips_odd = -int(negative != 0), -int(odd != 0)
+    plus = 1 - mode.less_even if nearest else 0
+    plus_odd = 1 if nearest and mode.less_odd else 0
     return [nearest, base, flips_negative, flips_odd, plus, plus_odd]
 
 
-def _first_up(layout: Layout, grid: Grid, rounding: Rounding, quantum: int) -> list[int]:
+def _first_up(layout: Layout, mode: Mode, quantum: int) -> list[int]:
     """Smallest magnitude bits between 0 and the quantum that round up to it, for (positive, negative)."""
-    c = rounding.increment
-    if c is None:
-        return [quantum, quantum]
     exact_half = layout.number(quantum) / 2
     half = layout.floor(exact_half)
     half_missing = layout.number(half) != exact_half
     first = []
     for negative in (0, 1):
-        halves = c.halves_even + negative * c.halves_negative
-        past_half = half + (half_missing or c.less_even + negative * c.less_negative > 0)
+        halves = mode.halves_even + negative * mode.halves_negative
+        past_half = half + (half_missing or mode.less_even + negative * mode.less_negative > 0)
         first.append({0: quantum, 1: past_half, 2: 1}[halves])
     return first

@@ -5,7 +5,7 @@ The portable kernel is traced and compiled by XLA; formats are run-time data to 
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +14,11 @@ from jax import lax
 from jax.core import Tracer
 
 from ...formats.registry import Format
-from ...formats.rounding import Rounding
 from .. import codebook_kernels, kernels, numbers
 from ..layouts import Layout
 from ..philox import Shard, check_word, seed_words
 from ..plan import Plan, Randomness
-from ..tables import Codebook, Grid, TracedFormat
+from ..tables import Codebook, Grid, Mode, TracedFormat
 from . import numpy as numpy_backend
 from .jax_integers import JaxIntegers
 from .jax_words import Place, words_p
@@ -32,9 +31,8 @@ jax.tree_util.register_dataclass(TracedFormat, data_fields=["table"], meta_field
 
 @dataclass(frozen=True, slots=True)
 class _Static:
-    """What one compiled program is for; formats are not in it."""
+    """What one compiled program is for; neither formats nor roundings are in it."""
 
-    rounding: Rounding
     overflow: str | None
     source: Layout
     layout: Layout
@@ -43,7 +41,14 @@ class _Static:
     ste: str = "clip"
 
 
-_UNSIGNED = {16: jnp.uint16, 32: jnp.uint32, 64: jnp.uint64}
+class _Data(NamedTuple):
+    """What is run-time data to it: format, rounding, and (key, start) of the random words or None."""
+
+    table: Grid | Codebook
+    mode: Mode
+    noise: tuple[jax.Array, jax.Array] | None
+
+
 _SIGNED = {16: jnp.int16, 32: jnp.int32, 64: jnp.int64}
 
 
@@ -75,54 +80,54 @@ def _words(static: _Static, x: jax.Array, noise) -> jax.Array | None:
     return (words[0].astype(jnp.int64) << 32) | words[1].astype(jnp.int64)
 
 
-def _rounded(static: _Static, x: jax.Array, table: Grid | Codebook, noise, overflow: str | None):
+def _rounded(static: _Static, x: jax.Array, data: _Data, overflow: str | None):
     """Bits of the rounded values in the compute dtype, and for codebooks the indices."""
     xp, bits = _load(static, x)
-    words = _words(static, x, noise)
-    if isinstance(table, Codebook):
-        index = codebook_kernels.round_to_codebook(xp, static.layout, table, bits, static.rounding, words)
+    words = _words(static, x, data.noise)
+    if isinstance(data.table, Codebook):
+        index = codebook_kernels.round_to_codebook(xp, static.layout, data.table, bits, data.mode, words)
         not_a_number = (bits & static.layout.magnitude_mask) > static.layout.infinity
-        return jnp.where(not_a_number, static.layout.nan, xp.take(table.values, index)), (index, not_a_number)
-    return kernels.round_to_grid(xp, static.layout, table, bits, static.rounding, overflow, words), None
+        return jnp.where(not_a_number, static.layout.nan, xp.take(data.table.values, index)), (index, not_a_number)
+    return kernels.round_to_grid(xp, static.layout, data.table, bits, data.mode, overflow, words), None
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _quantize(static: _Static, x: jax.Array, table: Grid | Codebook, noise):
-    return _store(static, _rounded(static, x, table, noise, static.overflow)[0])
+def _quantize(static: _Static, x: jax.Array, data: _Data):
+    return _store(static, _rounded(static, x, data, static.overflow)[0])
 
 
 @_quantize.defjvp
 def _(static: _Static, primals, tangents):
-    x, table, noise = primals
-    result = _quantize(static, x, table, noise)
+    x, data = primals
+    result = _quantize(static, x, data)
     tangent = tangents[0].astype(result.dtype)
     if static.ste == "clip":
-        tangent = jnp.where(_in_range(static, x, table, noise), tangent, jnp.zeros_like(tangent))
+        tangent = jnp.where(_in_range(static, x, data), tangent, jnp.zeros_like(tangent))
     return result, tangent
 
 
-def _in_range(static: _Static, x: jax.Array, table: Grid | Codebook, noise) -> jax.Array:
+def _in_range(static: _Static, x: jax.Array, data: _Data) -> jax.Array:
     """Where |x| rounds to at most the largest value. XLA shares the work with the rounding itself."""
-    if isinstance(table, Codebook):
+    if isinstance(data.table, Codebook):
         xp, bits = _load(static, x)
-        key, top = (codebook_kernels.key_of(xp, static.layout, b) for b in (bits, jnp.asarray(table.values)[-1]))
-        return (key >= table.keys[0]) & (key <= top)
-    bits, _ = _rounded(static, x, table, noise, kernels.MARK)
+        key, top = (codebook_kernels.key_of(xp, static.layout, b) for b in (bits, jnp.asarray(data.table.values)[-1]))
+        return (key >= data.table.keys[0]) & (key <= top)
+    bits, _ = _rounded(static, x, data, kernels.MARK)
     return bits != static.layout.nan
 
 
 @partial(jax.jit, static_argnums=0, inline=True)
-def _quantize_jit(static: _Static, x, table, noise):
-    return _quantize(static, x, table, noise)
+def _quantize_jit(static: _Static, x, data):
+    return _quantize(static, x, data)
 
 
 @partial(jax.jit, static_argnums=0, inline=True)
-def _encode_jit(static: _Static, x, table, noise, nan_code):
-    bits, found = _rounded(static, x, table, noise, static.overflow)
+def _encode_jit(static: _Static, x, data, nan_code):
+    bits, found = _rounded(static, x, data, static.overflow)
     if found is not None:
         index, not_a_number = found
-        return jnp.where(not_a_number, nan_code, jnp.asarray(table.codes)[index])
-    return kernels.encode_grid(JaxIntegers(static.layout.work_width), static.layout, table, bits, nan_code)
+        return jnp.where(not_a_number, nan_code, jnp.asarray(data.table.codes)[index])
+    return kernels.encode_grid(JaxIntegers(static.layout.work_width), static.layout, data.table, bits, nan_code)
 
 
 # ---------------------------------------------------------------- entry points
@@ -155,27 +160,24 @@ def check_out(out: Any, like: jax.Array, dtype: str) -> None:
 
 def quantize(x: jax.Array, plan: Plan, randomness: Randomness, out: None) -> jax.Array:
     """`emulate.quantize` on JAX arrays."""
-    static, noise = _prepare(x, plan, randomness)
-    return _quantize_jit(static, x, _as_data(plan), noise)
+    static, data = _prepare(x, plan, randomness)
+    return _quantize_jit(static, x, data)
 
 
-def _prepare(x: jax.Array, plan: Plan, randomness: Randomness):
+def _prepare(x: jax.Array, plan: Plan, randomness: Randomness) -> tuple[_Static, _Data]:
     _require_x64(plan.layout, plan.target)
     place, noise = None, None
     if plan.rounding.stochastic:
         place, start = _place(randomness.offset, x.shape, plan.layout.words)
         noise = (_key(randomness), start)
-    return _Static(plan.rounding, plan.overflow, plan.source, plan.layout, plan.target, place, plan.ste), noise
+    static = _Static(plan.overflow, plan.source, plan.layout, plan.target, place, plan.ste)
+    table = plan.table if isinstance(plan.fmt, TracedFormat) else _arrays(plan.table, plan.layout)
+    return static, _Data(table, _arrays(plan.mode, plan.layout), noise)
 
 
 def _require_x64(*layouts: Layout) -> None:
     if any(layout.width == 64 for layout in layouts) and jax.dtypes.canonicalize_dtype(np.float64) != np.float64:
         raise ValueError("this needs float64, which JAX has off; call jax.config.update('jax_enable_x64', True) first")
-
-
-def _as_data(plan: Plan) -> Grid | Codebook:
-    """The kernel's integers as arrays, so that jit does not compile anew for each format."""
-    return plan.table if isinstance(plan.fmt, TracedFormat) else _arrays(plan.table, plan.layout)
 
 
 def _key(randomness: Randomness) -> jax.Array:
@@ -227,23 +229,23 @@ def code_dtype_name(fmt: Format) -> str:
 def encode(x: jax.Array, plan: Plan, randomness: Randomness, nan: float | None, out: None) -> jax.Array:
     """`emulate.encode` on JAX arrays."""
     fmt: Any = plan.fmt
-    static, noise = _prepare(x, plan, randomness)
+    static, data = _prepare(x, plan, randomness)
     nan_code = fmt.nan_code
     if nan is not None:
         nan_code = numpy_backend.encode_number(fmt, nan)
     elif nan_code is None:
-        _refuse_nan(static, x, plan, noise, fmt.name)
-    codes = _encode_jit(static, x, _as_data(plan), noise, -1 if nan_code is None else nan_code)
+        _refuse_nan(static, x, data, fmt.name)
+    codes = _encode_jit(static, x, data, -1 if nan_code is None else nan_code)
     return codes.astype(numpy_backend.code_dtype(fmt.bits))
 
 
-def _refuse_nan(static: _Static, x: jax.Array, plan: Plan, noise, name: str) -> None:
+def _refuse_nan(static: _Static, x: jax.Array, data: _Data, name: str) -> None:
     if isinstance(x, Tracer):
         raise ValueError(f"{name} has no code for NaN, and a trace cannot look for NaN; pass nan=0.0")
     values, layout = x, static.source
-    if plan.overflow in ("special", "wrap"):
+    if static.overflow in ("special", "wrap"):
         layout = static.layout
-        values = _quantize_jit(replace(static, target=layout), x, _as_data(plan), noise)
+        values = _quantize_jit(replace(static, target=layout), x, data)
     bits = lax.bitcast_convert_type(values, _SIGNED[layout.width])
     numpy_backend.refuse_nan(bool(((bits & layout.magnitude_mask) > layout.infinity).any()), name)
 
@@ -264,7 +266,7 @@ def decode(codes: jax.Array, fmt: Format, target: Layout, out: None) -> jax.Arra
     _require_x64(target)
     if not isinstance(codes, Tracer):
         numpy_backend.check_codes(np.asarray(codes), fmt)
-    static = _Static(Rounding("toward_zero"), None, target, target, target, None)
+    static = _Static(None, target, target, target, None)
     if fmt.bits > 16:
         xp = JaxIntegers(target.work_width)
         bits = kernels.decode_grid(xp, target, numpy_backend.grid_of(fmt, target), codes.astype(xp.dtype))
@@ -281,6 +283,7 @@ def traced(table: Grid | Codebook, layout: Layout) -> TracedFormat:
     return TracedFormat(_arrays(table, layout), layout.name)
 
 
-def _arrays(table: Grid | Codebook, layout: Layout) -> Grid | Codebook:
+def _arrays(table: Any, layout: Layout) -> Any:
+    """The integers as arrays, so that jit does not compile anew for each format or rounding."""
     integer = np.int64 if layout.width == 64 else np.int32
     return type(table)(*(np.asarray(field, integer) for field in table))

@@ -126,11 +126,11 @@ def portable(bits: torch.Tensor, plan: Plan, key: torch.Tensor | None, offset: O
         words = _words(key, offset, bits, plan.layout)
     if isinstance(plan.table, Codebook):
         book = Codebook(*(torch.from_numpy(column).to(bits.device) for column in plan.table))
-        index = codebook_kernels.round_to_codebook(xp, plan.layout, book, work, plan.rounding, words)
+        index = codebook_kernels.round_to_codebook(xp, plan.layout, book, work, plan.mode, words)
         not_a_number = (work & plan.layout.magnitude_mask) > plan.layout.infinity
         result = xp.where(not_a_number, plan.layout.nan, xp.take(book.values, index))
     else:
-        result = kernels.round_to_grid(xp, plan.layout, plan.table, work, plan.rounding, plan.overflow, words)
+        result = kernels.round_to_grid(xp, plan.layout, plan.table, work, plan.mode, plan.overflow, words)
     if plan.layout is not plan.target:
         wide = TorchIntegers(max(plan.layout.work_width, plan.target.work_width))
         result = numbers.convert(wide, plan.layout, plan.target, torch.as_tensor(result).to(wide.dtype))
