@@ -36,6 +36,7 @@ def formats(
     Any minifloat (e3m2, ue4m3, e5m2ieee), integer (int5, uint8, int8@-4) or power-of-two table (pow2_5)
     can be used by name as well.
     """
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
@@ -45,16 +46,15 @@ def formats(
     if csv:
         typer.echo(table.to_csv(), nl=False)
         return
-    shown = Table(title="named formats", caption="halfulp show NAME draws one; --csv prints every column")
-    for name in ("name", "bits", "max", "min normal", "min subnormal", "range (dB)", "specials"):
+    shown = Table(title="named formats", caption="halfulp show NAME draws one; --csv prints every column", box=SIMPLE)
+    for name in ("name", "bits", "max", "min\nnormal", "min\nsubnormal", "range\n(dB)", "specials"):
         shown.add_column(name, justify="left" if name in ("name", "specials") else "right", no_wrap=True)
     for name, row in table.iterrows():
         numbers = (row["max"], row["min_normal"], row["min_subnormal"])
-        texts = ["" if value != value or value is None else f"{value:.5g}" for value in numbers]
+        texts = ["" if value != value or value is None else f"{value:.4g}" for value in numbers]
         decibels = row["dynamic_range_db"]
-        shown.add_row(
-            str(name), str(row["bits"]), *texts, "" if decibels != decibels else f"{decibels:.1f}", row["specials"]
-        )
+        range_text = "" if decibels != decibels else f"{decibels:.0f}"
+        shown.add_row(str(name), str(row["bits"]), *texts, range_text, row["specials"])
     Console().print(shown)
 
 

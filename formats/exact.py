@@ -198,11 +198,11 @@ def quantize_exact(
     turn negatives into 0; formats without zero turn values <= 0 into NaN and smaller ones into their
     smallest. Codebooks only saturate.
     """
-    if isnan(x):
-        return nan
     overflow = overflow or default_overflow(fmt)
     negative = copysign(1.0, x) < 0 if isinstance(x, float) else x < 0
-    if isinf(x):
+    if isinstance(x, float) and isnan(x):
+        return nan
+    if isinstance(x, float) and isinf(x):
         return _infinite(fmt, negative, overflow)
     x = Fraction(x)
     if isinstance(fmt, FloatFormat) and not fmt.zero and x <= 0:

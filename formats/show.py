@@ -65,13 +65,14 @@ def number_line(fmt: Format) -> "Figure":
     linear, logarithmic = figure.subplots(2, 1)
     linear.vlines(values, 0, 1, color="#0072B2", lw=0.9)
     linear.set_xlabel(f"{len(values)} values of {fmt.name}")
-    logarithmic.vlines(positive, 0, 1, color="#D55E00", lw=0.9)
-    logarithmic.set_xscale("log", base=2)
-    logarithmic.set_xlabel("the positive ones, logarithmic")
+    logarithmic.set_xlabel("the positive ones, logarithmic" if positive else "no positive values")
+    if positive:
+        logarithmic.vlines(positive, 0, 1, color="#D55E00", lw=0.9)
+        logarithmic.set_xscale("log", base=2)
     for axes in (linear, logarithmic):
         axes.set_yticks([])
         axes.set_ylim(0, 1)
         axes.spines[["left", "right", "top"]].set_visible(False)
-    most = f"{float(fmt.max):.6g}"
-    figure.suptitle(f"{fmt.name}: {fmt.bits} bits, largest {most}, smallest positive {positive[0]:.6g}", fontsize=11)
+    smallest = f", smallest positive {positive[0]:.6g}" if positive else ""
+    figure.suptitle(f"{fmt.name}: {fmt.bits} bits, largest {float(fmt.max):.6g}{smallest}", fontsize=11)
     return figure

@@ -1,0 +1,87 @@
+"""The command: what it prints, and errors in one line."""
+
+import subprocess
+import sys
+
+import pytest
+from halfulp import cli
+from typer.testing import CliRunner
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.app, list(arguments))
+
+
+def test_help_teaches():
+    text = run("--help").output
+    for command in ("formats", "show", "sweep", "plot"):
+        assert command in text
+        assert run(command, "--help").exit_code == 0
+    assert "Example: halfulp sweep digits" in run("sweep", "--help").output
+
+
+def test_formats_lists_all():
+    table = run("formats").output
+    assert "fp8_e4m3" in table
+    assert "1.147e+05" in table
+    assert "…" not in table  # everything fits 80 columns
+    lines = run("formats", "--csv").output.splitlines()
+    assert lines[0].startswith("name,bits,max,min_normal")
+    assert any(line.startswith("nf4,4,1.0") for line in lines)
+
+
+def test_show(tmp_path):
+    result = run("show", "e2m1", "--png", str(tmp_path / "line.png"))
+    assert result.exit_code == 0
+    assert "fp4_e2m1" in result.output
+    assert "-6" in result.output
+    assert (tmp_path / "line.png").exists()
+    assert "#" not in run("show", "binary16").output
+
+
+def test_sweep_and_plot(tmp_path):
+    store = str(tmp_path / "s.sqlite")
+    arguments = (
+        "sweep",
+        "digits",
+        "-f",
+        "e[2-3]m1",
+        "-f",
+        "int4",
+        "--seeds",
+        "2",
+        "--lr",
+        "0.1",
+        "--steps",
+        "3",
+        "--store",
+        store,
+        "--quiet",
+    )
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "fp4_e2m1" in result.output
+    assert "6 runs in" in result.output
+    plotted = run("plot", store, "--out", str(tmp_path / "pictures"))
+    assert plotted.exit_code == 0, plotted.output
+    assert (tmp_path / "pictures" / "heat_map.png").exists()
+    assert (tmp_path / "pictures" / "accuracy_by_bits.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("show", "fp8_e4m4"), "unknown format 'fp8_e4m4'; did you mean 'fp8_e4m3"),
+        (("sweep", "digit"), "unknown task 'digit'; did you mean 'digits'?"),
+        (("sweep", "-f", "fp9"), "unknown format 'fp9'"),
+        (("sweep", "--steps", "0"), "expected steps >= 1, got 0"),
+        (("plot", "nowhere.sqlite"), "no store at nowhere.sqlite; halfulp sweep makes one"),
+    ],
+)
+def test_errors_are_one_line(arguments, message):
+    program = "import sys; from halfulp.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"halfulp: {message}")
+    assert done.stderr.count("\n") == 1
