@@ -36,7 +36,7 @@ def formats(
     Any minifloat (e3m2, ue4m3, e5m2ieee), integer (int5, uint8, int8@-4) or power-of-two table (pow2_5)
     can be used by name as well.
     """
-    from rich.box import SIMPLE
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
@@ -46,7 +46,13 @@ def formats(
     if csv:
         typer.echo(table.to_csv(), nl=False)
         return
-    shown = Table(title="named formats", caption="halfulp show NAME draws one; --csv prints every column", box=SIMPLE)
+    shown = Table(
+        title="named formats",
+        caption="halfulp show NAME draws one; --csv prints every column",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     for name in ("name", "bits", "max", "min\nnormal", "min\nsubnormal", "range\n(dB)", "specials"):
         shown.add_column(name, justify="left" if name in ("name", "specials") else "right", no_wrap=True)
     for name, row in table.iterrows():

@@ -9,13 +9,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from ...formats.rounding import Rounding
+from ...formats.rounding import ROUNDINGS, Rounding
 from .. import codebook_kernels, kernels
 from ..layouts import Layout
 from ..philox import philox
 from ..tables import Codebook, Grid, Mode, mode_of
 from .integers import NumpyIntegers, NumpyWords
 
+NEAREST_EVEN = ROUNDINGS["nearest_even"]
 _PORTABLE_CHUNK = 1 << 16
 _THREADED_FROM = 1 << 20  # elements, a third of a millisecond of work; starting the threads takes a tenth
 
@@ -99,21 +100,30 @@ def _worker(job: Job) -> Worker:
     return _compiled_stochastic(job, p) if job.rounding.stochastic else _compiled_deterministic(job, p)
 
 
+def _same_on_both_sides(p: np.ndarray) -> bool:
+    """Whether limit, overflow and infinity are those of a signed format, the same for both signs."""
+    return bool((p[12:18:2] == p[13:18:2]).all())
+
+
 def _compiled_deterministic(job: Job, p: np.ndarray) -> Worker:
     from .numba import deterministic
 
-    return lambda x, out, noise: deterministic(x, out, p, job.encode, np.may_share_memory(x, out))
+    plain = p.dtype.type(0) if job.rounding == NEAREST_EVEN and _same_on_both_sides(p) else None
+    return lambda x, out, noise: deterministic(x, out, p, plain, job.encode, np.may_share_memory(x, out))
 
 
 def _compiled_stochastic(job: Job, p: np.ndarray) -> Worker:
-    from .numba import stochastic
+    from .numba import TILE, stochastic
 
     transform, sticky = word_transform(job.mode, job.layout.work_width)
+    plain = p.dtype.type(0) if _same_on_both_sides(p) else None
 
     def work(x: np.ndarray, out: np.ndarray, noise: Noise | None) -> None:
         if noise is None:
             raise ValueError("stochastic rounding needs random words")
-        stochastic(x, out, p, job.encode, noise.row_starts, np.array(noise.key, np.uint64), transform, sticky)
+        key, in_place = np.array(noise.key, np.uint64), np.may_share_memory(x, out)
+        pairs = np.empty(TILE, np.uint64) if job.layout.words == 2 else None
+        stochastic(x, out, p, plain, job.encode, in_place, noise.row_starts, key, transform, sticky, pairs)
 
     return work
 
@@ -123,10 +133,12 @@ def _compiled_codebook(job: Job, book: Codebook) -> Worker:
 
     layout = job.layout
     integer = np.int64 if layout.work_width == 64 else np.int32
-    thresholds = book.thresholds[job.mode.row]
+    row = book.thresholds[job.mode.row]
+    thresholds = np.full((1 << row.size.bit_length()) - 1, np.iinfo(integer).max, integer)
+    thresholds[: row.size] = row
     results = book.codes if job.encode else book.values
     nan = integer(job.nan_code if job.encode else layout.nan)
-    p = np.array([layout.magnitude_mask, layout.infinity, 1 << (thresholds.size.bit_length() - 1)], integer)
+    p = np.array([layout.magnitude_mask, layout.infinity], integer)
     return lambda x, out, noise: codebook(x, out, p, thresholds, results, nan)
 
 
@@ -174,13 +186,13 @@ def random_words(key: tuple[int, int, int, int], first: int, count: int, layout:
     return (words[0::2] << np.uint64(32) | words[1::2]).view(np.int64)
 
 
-def word_transform(mode: Mode, width: int) -> tuple[np.ndarray, np.integer]:
-    """The word fields of a mode in the words' dtype, empty where words stay; and whether lost bits count."""
+def word_transform(mode: Mode, width: int) -> tuple[np.ndarray, np.integer | None]:
+    """The word fields of a mode in the words' dtype, empty where words stay; and one if lost bits count."""
     word = np.uint64 if width == 64 else np.uint32
     if mode.low_bits == 0 and not mode.equal:
-        return np.array([], word), word(0)
+        return np.array([], word), None
     fields = (mode.keep % (1 << width), mode.half, mode.low_bits, mode.take_odd, mode.equal)
-    return np.array(fields, word), word(max(mode.equal, mode.take_odd))
+    return np.array(fields, word), word(1) if mode.equal or mode.take_odd else None
 
 
 @lru_cache(maxsize=4096)

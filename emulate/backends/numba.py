@@ -60,14 +60,18 @@ def philox_words(words, first_block, stream, step, seed_low, seed_high):
 
 
 @_compiled
-def _join_words(words, joined):
-    """Pairs of words as 64-bit words, the first one high; single words as they are."""
-    if joined.itemsize == 4:
-        for k in range(joined.size):
-            joined[k] = words[k]
-    else:
-        for k in range(joined.size):
-            joined[k] = (np.uint64(words[2 * k]) << np.uint64(32)) | np.uint64(words[2 * k + 1])
+def _element_words(words, pairs):
+    """The word of each element: `words` itself, or pairs of words as 64-bit words, the first one high.
+
+    Args:
+        pairs: None, or a uint64 scratch array for the latter.
+    """
+    if pairs is None:
+        return words
+    joined = pairs[: words.size // 2]
+    for k in range(joined.size):
+        joined[k] = (np.uint64(words[2 * k]) << np.uint64(32)) | np.uint64(words[2 * k + 1])
+    return joined
 
 
 @_compiled
@@ -83,7 +87,7 @@ def _prepare_words(words, transform):
 
 
 @_compiled
-def _deterministic_tile(x, out, p):
+def _deterministic_tile(x, out, p, plain):
     i = p.dtype.type
     mantissa, mask, infinity, nan = p[0], p[1], p[2], p[3]
     m_shift, low_shift, max_shift, implicit, parity = p[4], p[5], p[6], p[7], p[8]
@@ -96,17 +100,26 @@ def _deterministic_tile(x, out, p):
     for k in range(x.size):
         u = i(x[k])
         magnitude = i(u & mask)
-        negative = _shr(u, top)
         shift = min(max(i(low_shift - _shr(magnitude, mantissa)), m_shift), max_shift)
         discarded = i(_shl(one, shift) - one)
         odd = i(_shr(i(i(magnitude | implicit) ^ parity), shift) & one)
-        taken = i(i(take ^ i(negative & take_negative)) ^ i(i(-odd) & take_odd))
-        increment = i(i(_shr(discarded, nearest) & taken) + i(i(discarded & one) & i(plus | i(odd & plus_odd))))
+        if plain is None:
+            negative = _shr(u, top)
+            taken = i(i(take ^ i(negative & take_negative)) ^ i(i(-odd) & take_odd))
+            one_more = i(i(discarded & one) & i(plus | i(odd & plus_odd)))
+            increment = i(i(_shr(discarded, nearest) & taken) + one_more)
+            first_up = up_negative if negative else up_positive
+            limit = limit_n if negative else limit_p
+            over = over_n if negative else over_p
+            infinite = inf_n if negative else inf_p
+        else:
+            increment = i(_shr(discarded, one) + i(odd & discarded))
+            first_up, limit, over, infinite = up_positive, limit_p, over_p, inf_p
         rounded = i(i(magnitude + increment) & i(~discarded))
-        tiny = quantum if magnitude >= (up_negative if negative else up_positive) else zero
+        tiny = quantum if magnitude >= first_up else zero
         r = tiny if magnitude < quantum else rounded
-        r = (over_n if negative else over_p) if r > (limit_n if negative else limit_p) else r
-        r = (inf_n if negative else inf_p) if magnitude == infinity else r
+        r = over if r > limit else r
+        r = infinite if magnitude == infinity else r
         sign = i(u ^ magnitude)
         sign = i(sign & zero_sign) if r == zero else sign
         signed = i(r | sign)
@@ -114,7 +127,7 @@ def _deterministic_tile(x, out, p):
 
 
 @_compiled
-def _stochastic_tile(x, out, p, words, sticky):
+def _stochastic_tile(x, out, p, words, plain, sticky):
     i = p.dtype.type
     w_type = words.dtype.type
     mantissa, mask, infinity, nan = p[0], p[1], p[2], p[3]
@@ -130,9 +143,8 @@ def _stochastic_tile(x, out, p, words, sticky):
     align = w_type(top - mantissa)
     for k in range(x.size):
         u = i(x[k])
-        word = words[k]
+        word = w_type(words[k])
         magnitude = i(u & mask)
-        negative = _shr(u, top)
         field = _shr(magnitude, mantissa)
         shift = min(max(i(low_shift - field), m_shift), max_shift)
         discarded = i(_shl(one, shift) - one)
@@ -144,12 +156,20 @@ def _stochastic_tile(x, out, p, words, sticky):
         down = i(i(tiny_shift - max(field, one)) - deep)
         drop = w_type(min(max(down, zero), top))
         fraction = _shr(aligned, drop) if down <= top else w_type(0)
-        lost = (_shl(fraction, drop) != aligned) if down <= top else (significand > zero)
-        fraction = w_type(fraction | sticky) if lost else fraction
+        if sticky is not None:
+            lost = (_shl(fraction, drop) != aligned) if down <= top else (significand > zero)
+            fraction = w_type(fraction | sticky) if lost else fraction
         tiny = quantum if fraction > w_type(~word) else zero
+        if plain is None:
+            negative = _shr(u, top)
+            limit = limit_n if negative else limit_p
+            over = over_n if negative else over_p
+            infinite = inf_n if negative else inf_p
+        else:
+            limit, over, infinite = limit_p, over_p, inf_p
         r = tiny if magnitude < quantum else rounded
-        r = (over_n if negative else over_p) if r > (limit_n if negative else limit_p) else r
-        r = (inf_n if negative else inf_p) if magnitude == infinity else r
+        r = over if r > limit else r
+        r = infinite if magnitude == infinity else r
         sign = i(u ^ magnitude)
         sign = i(sign & zero_sign) if r == zero else sign
         signed = i(r | sign)
@@ -181,38 +201,49 @@ def _encode_tile(values, codes, p):
 
 
 @_compiled
-def deterministic(x, out, p, encode, in_place):
-    """Round x (1-D, contiguous bits) to values, or to codes where `encode`."""
+def _put(tile, out, p, encode):
+    """Rounded values, or their codes, to the output."""
+    if encode:
+        _encode_tile(tile, out, p)
+    else:
+        for k in range(tile.size):
+            out[k] = tile[k]
+
+
+@_compiled
+def deterministic(x, out, p, plain, encode, in_place):
+    """Round x (1-D, contiguous bits) to values, or to codes where `encode`.
+
+    Args:
+        plain: None, or an integer for the shorter program of nearest-even with an end that is the same on
+            both sides. Its type chooses the program when Numba compiles.
+    """
     if not encode and not in_place:
-        _deterministic_tile(x, out, p)
+        _deterministic_tile(x, out, p, plain)
         return
     scratch = np.empty(min(TILE, x.size), p.dtype)
     for lo in range(0, x.size, TILE):
         piece = x[lo : lo + TILE]
         tile = scratch[: piece.size]
-        _deterministic_tile(piece, tile, p)
-        if encode:
-            _encode_tile(tile, out[lo : lo + TILE], p)
-        else:
-            target = out[lo : lo + TILE]
-            for k in range(tile.size):
-                target[k] = tile[k]
+        _deterministic_tile(piece, tile, p, plain)
+        _put(tile, out[lo : lo + TILE], p, encode)
 
 
 @_compiled
-def stochastic(x, out, p, encode, row_starts, key, transform, sticky):
+def stochastic(x, out, p, plain, encode, in_place, row_starts, key, transform, sticky, pairs):
     """As `deterministic`, with random words.
 
     Args:
+        plain: as there, for an end that is the same on both sides.
         row_starts: (r,) uint64 logical index of the first element of each of r equal rows of x.
         key: uint64 (stream, step, seed low, seed high).
         transform: what `_prepare_words` does, in the words' dtype; empty for nothing.
-        sticky: 1 where lost fraction bits count, in the words' dtype.
+        sticky: None, or one in the words' dtype where lost fraction bits count.
+        pairs: None, or a uint64 array of a tile for elements that take two words.
     """
     per_element = transform.itemsize // 4
     scratch = np.empty(TILE, p.dtype)
-    words32 = np.empty(TILE * per_element + 8, np.uint32)
-    words = np.empty(TILE, transform.dtype)
+    drawn = np.empty(TILE * per_element + 8, np.uint32)
     row_size = x.size // row_starts.size
     for row in range(row_starts.size):
         for lo in range(0, row_size, TILE):
@@ -220,38 +251,45 @@ def stochastic(x, out, p, encode, row_starts, key, transform, sticky):
             first = (row_starts[row] + np.uint64(lo)) * np.uint64(per_element)
             skip = np.int64(first & np.uint64(3))
             blocks = (skip + size * per_element + 3) // 4
-            philox_words(words32[: 4 * blocks], first >> np.uint64(2), key[0], key[1], key[2], key[3])
-            _join_words(words32[skip : skip + size * per_element], words[:size])
+            philox_words(drawn[: 4 * blocks], first >> np.uint64(2), key[0], key[1], key[2], key[3])
+            words = _element_words(drawn[skip : skip + size * per_element], pairs)
             if transform.size > 0:
-                _prepare_words(words[:size], transform)
+                _prepare_words(words, transform)
             start = row * row_size + lo
-            tile = scratch[:size]
-            _stochastic_tile(x[start : start + size], tile, p, words[:size], sticky)
-            target = out[start : start + size]
-            if encode:
-                _encode_tile(tile, target, p)
+            piece, target = x[start : start + size], out[start : start + size]
+            if encode or in_place:
+                _stochastic_tile(piece, scratch[:size], p, words, plain, sticky)
+                _put(scratch[:size], target, p, encode)
             else:
-                for k in range(size):
-                    target[k] = tile[k]
+                _stochastic_tile(piece, target, p, words, plain, sticky)
 
 
 @_compiled
 def codebook(x, out, p, thresholds, results, nan):
     """results[index], index counting the thresholds not above the key of x; `nan` for NaN.
 
-    A branchless binary search. p = (magnitude mask, infinity bits, largest power of two <= thresholds).
+    A binary search that takes each step for a whole tile before the next, so that it runs in vectors.
+
+    Args:
+        p: (magnitude mask, infinity bits).
+        thresholds: ascending, padded with the largest integer to a power of two less one.
     """
     i = p.dtype.type
-    mask, infinity, step0 = p[0], p[1], p[2]
-    n = thresholds.size
-    for k in range(x.size):
-        u = i(x[k])
-        magnitude = i(u & mask)
-        key = i(~magnitude) if u < i(0) and magnitude > i(0) else magnitude
-        index = 0
-        step = step0
+    mask, infinity = p[0], p[1]
+    keys = np.empty(min(TILE, x.size), p.dtype)
+    index = np.empty(min(TILE, x.size), np.uint32)
+    for lo in range(0, x.size, TILE):
+        piece, target = x[lo : lo + TILE], out[lo : lo + TILE]
+        for k in range(piece.size):
+            u = i(piece[k])
+            magnitude = i(u & mask)
+            keys[k] = i(~magnitude) if u < i(0) and magnitude > i(0) else magnitude
+            index[k] = np.uint32(0)
+        step = np.uint32((thresholds.size + 1) // 2)
         while step > 0:
-            probe = index + step
-            index = probe if probe <= n and thresholds[probe - 1] <= key else index
-            step >>= 1
-        out[k] = nan if magnitude > infinity else results[index]
+            for k in range(piece.size):
+                probe = np.uint32(index[k] + step)
+                index[k] = probe if thresholds[np.uint32(probe - np.uint32(1))] <= keys[k] else index[k]
+            step = np.uint32(step >> np.uint32(1))
+        for k in range(piece.size):
+            target[k] = nan if i(piece[k] & mask) > infinity else results[index[k]]
