@@ -1,6 +1,5 @@
 """The command: what it prints, and errors in one line."""
 
-import subprocess
 import sys
 
 import pytest
@@ -78,10 +77,21 @@ def test_sweep_and_plot(tmp_path):
         (("plot", "nowhere.sqlite"), "no store at nowhere.sqlite; halfulp sweep makes one"),
     ],
 )
-def test_errors_are_one_line(arguments, message):
-    program = "import sys; from halfulp.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr.startswith(f"halfulp: {message}")
-    assert done.stderr.count("\n") == 1
+def test_errors_are_one_line(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["halfulp", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    out, error = capsys.readouterr()
+    assert (stopped.value.code, out) == (1, "")
+    assert error.startswith(f"halfulp: {message}")
+    assert error.count("\n") == 1
+
+
+def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", interrupted)
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "run the same command again to go on" in capsys.readouterr().err

@@ -113,17 +113,17 @@ def _compiled_deterministic(job: Job, p: np.ndarray) -> Worker:
 
 
 def _compiled_stochastic(job: Job, p: np.ndarray) -> Worker:
-    from .numba import TILE, stochastic
+    from .numba import stochastic
 
-    transform, sticky = word_transform(job.mode, job.layout.work_width)
-    plain = p.dtype.type(0) if _same_on_both_sides(p) else None
+    two = True if job.layout.words == 2 else None
+    word_like = np.empty(0, np.uint64 if two else np.uint32)
+    transform = word_transform(job.mode, word_like.dtype)
 
     def work(x: np.ndarray, out: np.ndarray, noise: Noise | None) -> None:
         if noise is None:
             raise ValueError("stochastic rounding needs random words")
         key, in_place = np.array(noise.key, np.uint64), np.may_share_memory(x, out)
-        pairs = np.empty(TILE, np.uint64) if job.layout.words == 2 else None
-        stochastic(x, out, p, plain, job.encode, in_place, noise.row_starts, key, transform, sticky, pairs)
+        stochastic(x, out, p, job.encode, in_place, noise.row_starts, key, word_like, two, transform)
 
     return work
 
@@ -186,13 +186,12 @@ def random_words(key: tuple[int, int, int, int], first: int, count: int, layout:
     return (words[0::2] << np.uint64(32) | words[1::2]).view(np.int64)
 
 
-def word_transform(mode: Mode, width: int) -> tuple[np.ndarray, np.integer | None]:
-    """The word fields of a mode in the words' dtype, empty where words stay; and one if lost bits count."""
-    word = np.uint64 if width == 64 else np.uint32
+def word_transform(mode: Mode, dtype: np.dtype) -> np.ndarray | None:
+    """The word fields of a mode and whether lost fraction bits count; None where words stay as they are."""
     if mode.low_bits == 0 and not mode.equal:
-        return np.array([], word), None
-    fields = (mode.keep % (1 << width), mode.half, mode.low_bits, mode.take_odd, mode.equal)
-    return np.array(fields, word), word(1) if mode.equal or mode.take_odd else None
+        return None
+    keep, sticky = mode.keep % (1 << 8 * dtype.itemsize), max(mode.equal, mode.take_odd)
+    return np.array([keep, mode.half, mode.low_bits, mode.take_odd, mode.equal, sticky], dtype)
 
 
 @lru_cache(maxsize=4096)

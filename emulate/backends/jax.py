@@ -67,7 +67,11 @@ def _store(static: _Static, bits: jax.Array) -> jax.Array:
     if static.layout is not static.target:
         xp = JaxIntegers(max(static.layout.work_width, static.target.work_width))
         bits = numbers.convert(xp, static.layout, static.target, bits.astype(xp.dtype))
-    return lax.bitcast_convert_type(bits.astype(_SIGNED[static.target.width]), jnp.dtype(static.target.name))
+    return _floats(static.target, bits)
+
+
+def _floats(target: Layout, bits: jax.Array) -> jax.Array:
+    return lax.bitcast_convert_type(bits.astype(_SIGNED[target.width]), jnp.dtype(target.name))
 
 
 def _words(static: _Static, x: jax.Array, noise) -> jax.Array | None:
@@ -266,16 +270,23 @@ def decode(codes: jax.Array, fmt: Format, target: Layout, out: None) -> jax.Arra
     _require_x64(target)
     if not isinstance(codes, Tracer):
         numpy_backend.check_codes(np.asarray(codes), fmt)
-    static = _Static(None, target, target, target, None)
-    if fmt.bits > 16:
-        xp = JaxIntegers(target.work_width)
-        bits = kernels.decode_grid(xp, target, numpy_backend.grid_of(fmt, target), codes.astype(xp.dtype))
-        return _store(static, bits)
-    table = jnp.asarray(numpy_backend.decoding_table(fmt, target))
+    if fmt.bits <= 16:
+        return _look_up(target, codes, numpy_backend.decoding_table(fmt, target))
+    return _decode_jit(target, codes, _arrays(numpy_backend.grid_of(fmt, target), target))
+
+
+@partial(jax.jit, static_argnums=0)
+def _look_up(target: Layout, codes: jax.Array, table: jax.Array) -> jax.Array:
     index = codes.astype(jnp.int32)
-    known = (index >= 0) & (index < 1 << fmt.bits)
-    bits = jnp.where(known, table[jnp.where(known, index, 0)], target.nan)
-    return _store(static, bits)
+    known = (index >= 0) & (index < table.size)
+    bits = jnp.where(known, jnp.asarray(table)[jnp.where(known, index, 0)], target.nan)
+    return _floats(target, bits)
+
+
+@partial(jax.jit, static_argnums=0)
+def _decode_jit(target: Layout, codes: jax.Array, grid: Grid) -> jax.Array:
+    xp = JaxIntegers(target.work_width)
+    return _floats(target, kernels.decode_grid(xp, target, grid, codes.astype(xp.dtype)))
 
 
 def traced(table: Grid | Codebook, layout: Layout) -> TracedFormat:

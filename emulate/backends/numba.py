@@ -17,7 +17,7 @@ import numpy as np
 _shl = np.left_shift
 _shr = np.right_shift
 
-TILE = 2048
+TILE = 4096
 """Elements per tile: words and scratch stay in the L1 cache."""
 
 
@@ -57,33 +57,6 @@ def philox_words(words, first_block, stream, step, seed_low, seed_high):
         words[4 * block + 1] = np.uint32(c1)
         words[4 * block + 2] = np.uint32(c2)
         words[4 * block + 3] = np.uint32(c3)
-
-
-@_compiled
-def _element_words(words, pairs):
-    """The word of each element: `words` itself, or pairs of words as 64-bit words, the first one high.
-
-    Args:
-        pairs: None, or a uint64 scratch array for the latter.
-    """
-    if pairs is None:
-        return words
-    joined = pairs[: words.size // 2]
-    for k in range(joined.size):
-        joined[k] = (np.uint64(words[2 * k]) << np.uint64(32)) | np.uint64(words[2 * k + 1])
-    return joined
-
-
-@_compiled
-def _prepare_words(words, transform):
-    """`kernels.prepare_words`; transform = (keep, half, low_bits, take_odd, equal)."""
-    u = words.dtype.type
-    keep, half, low_bits, take_odd, equal = transform[0], transform[1], transform[2], transform[3], transform[4]
-    top = u(words.itemsize * 8 - 1)
-    for k in range(words.size):
-        w = words[k]
-        few = u(u(u(w & keep) | half) - u(_shr(w, low_bits) & take_odd))
-        words[k] = u(u(0) - _shr(w, top)) if equal else few
 
 
 @_compiled
@@ -127,9 +100,11 @@ def _deterministic_tile(x, out, p, plain):
 
 
 @_compiled
-def _stochastic_tile(x, out, p, words, plain, sticky):
+def _stochastic_tile(x, out, p, drawn, word_like, two, transform):
+    """Elements take words from `drawn` in order; see `stochastic` for the other arguments."""
     i = p.dtype.type
-    w_type = words.dtype.type
+    w_type = word_like.dtype.type
+    word_bits = w_type(word_like.itemsize * 8)
     mantissa, mask, infinity, nan = p[0], p[1], p[2], p[3]
     m_shift, low_shift, max_shift = p[4], p[5], p[6]
     quantum, tiny_shift = p[9], p[31]
@@ -143,7 +118,17 @@ def _stochastic_tile(x, out, p, words, plain, sticky):
     align = w_type(top - mantissa)
     for k in range(x.size):
         u = i(x[k])
-        word = w_type(words[k])
+        if two is None:
+            word = w_type(drawn[k])
+        else:
+            word = w_type(_shl(w_type(drawn[2 * k]), w_type(32)) | w_type(drawn[2 * k + 1]))
+        if (
+            transform is not None
+        ):  # `numbers.prepare_words`; transform = (keep, half, low_bits, take_odd, equal, sticky)
+            few = w_type(w_type(word & transform[0]) | transform[1])
+            few = w_type(few - w_type(_shr(word, transform[2]) & transform[3]))
+            all_or_nothing = w_type(w_type(0) - _shr(word, w_type(word_bits - w_type(1))))
+            word = all_or_nothing if transform[4] else few
         magnitude = i(u & mask)
         field = _shr(magnitude, mantissa)
         shift = min(max(i(low_shift - field), m_shift), max_shift)
@@ -156,17 +141,14 @@ def _stochastic_tile(x, out, p, words, plain, sticky):
         down = i(i(tiny_shift - max(field, one)) - deep)
         drop = w_type(min(max(down, zero), top))
         fraction = _shr(aligned, drop) if down <= top else w_type(0)
-        if sticky is not None:
+        if transform is not None:  # bits of the fraction below the word's count where transform[5] says so
             lost = (_shl(fraction, drop) != aligned) if down <= top else (significand > zero)
-            fraction = w_type(fraction | sticky) if lost else fraction
+            fraction = w_type(fraction | transform[5]) if lost else fraction
         tiny = quantum if fraction > w_type(~word) else zero
-        if plain is None:
-            negative = _shr(u, top)
-            limit = limit_n if negative else limit_p
-            over = over_n if negative else over_p
-            infinite = inf_n if negative else inf_p
-        else:
-            limit, over, infinite = limit_p, over_p, inf_p
+        negative = _shr(u, top)
+        limit = limit_n if negative else limit_p
+        over = over_n if negative else over_p
+        infinite = inf_n if negative else inf_p
         r = tiny if magnitude < quantum else rounded
         r = over if r > limit else r
         r = infinite if magnitude == infinity else r
@@ -230,18 +212,17 @@ def deterministic(x, out, p, plain, encode, in_place):
 
 
 @_compiled
-def stochastic(x, out, p, plain, encode, in_place, row_starts, key, transform, sticky, pairs):
+def stochastic(x, out, p, encode, in_place, row_starts, key, word_like, two, transform):
     """As `deterministic`, with random words.
 
     Args:
-        plain: as there, for an end that is the same on both sides.
         row_starts: (r,) uint64 logical index of the first element of each of r equal rows of x.
         key: uint64 (stream, step, seed low, seed high).
-        transform: what `_prepare_words` does, in the words' dtype; empty for nothing.
-        sticky: None, or one in the words' dtype where lost fraction bits count.
-        pairs: None, or a uint64 array of a tile for elements that take two words.
+        word_like: an empty array of the words' dtype, uint32 or uint64.
+        two: None, or anything else where an element takes two words, the first one high.
+        transform: None, or what becomes of the words, in their dtype.
     """
-    per_element = transform.itemsize // 4
+    per_element = word_like.itemsize // 4
     scratch = np.empty(TILE, p.dtype)
     drawn = np.empty(TILE * per_element + 8, np.uint32)
     row_size = x.size // row_starts.size
@@ -252,16 +233,14 @@ def stochastic(x, out, p, plain, encode, in_place, row_starts, key, transform, s
             skip = np.int64(first & np.uint64(3))
             blocks = (skip + size * per_element + 3) // 4
             philox_words(drawn[: 4 * blocks], first >> np.uint64(2), key[0], key[1], key[2], key[3])
-            words = _element_words(drawn[skip : skip + size * per_element], pairs)
-            if transform.size > 0:
-                _prepare_words(words, transform)
+            words = drawn[skip : skip + size * per_element]
             start = row * row_size + lo
             piece, target = x[start : start + size], out[start : start + size]
             if encode or in_place:
-                _stochastic_tile(piece, scratch[:size], p, words, plain, sticky)
+                _stochastic_tile(piece, scratch[:size], p, words, word_like, two, transform)
                 _put(scratch[:size], target, p, encode)
             else:
-                _stochastic_tile(piece, target, p, words, plain, sticky)
+                _stochastic_tile(piece, target, p, words, word_like, two, transform)
 
 
 @_compiled

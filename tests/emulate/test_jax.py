@@ -20,14 +20,14 @@ def sample(*shape, scale=300.0, dtype=np.float32):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (5, 7)])
+@pytest.mark.parametrize("shape", [(), (3, 0, 2), (5, 7)])
 def test_shape_and_dtype_come_back(shape, dtype):
     x = sample(*shape).astype(dtype)
     for options in ({}, SR):
         y = hu.quantize(x, "fp4_e2m1", **options)
         assert isinstance(y, jax.Array)
         assert (y.shape, y.dtype) == (x.shape, x.dtype)
-        assert hu.encode(x, "fp4_e2m1", nan=0.0, **options).shape == x.shape
+    assert hu.encode(x, "fp4_e2m1", nan=0.0).shape == x.shape
 
 
 OPTIONS = [{}, SR, {"ste": "identity"}, {"rounding": "up", "overflow": "special"}]
@@ -45,17 +45,20 @@ def test_gradients_equal_torch(name, options):
     t = torch.from_numpy(np.array(x)).requires_grad_()
     hu.quantize(t, name, **options).nansum().backward()
     want = t.grad.numpy()
-    total = lambda x: jnp.nansum(f(x))  # noqa: E731
-    for got in (
-        jax.grad(total)(x),
-        jax.jit(jax.grad(total))(x),
-        jax.vmap(jax.grad(total))(x[:, None])[:, 0] if options.get("rounding") != "stochastic" else want,
-    ):
-        assert np.array_equal(got, want)
-    out, tangent = jax.jvp(f, (x,), (jnp.ones_like(x),))
+    assert np.array_equal(jax.jit(jax.grad(lambda x: jnp.nansum(f(x))))(x), want)
+    out, tangent = jax.jit(lambda x: jax.jvp(f, (x,), (jnp.ones_like(x),)))(x)
     assert np.array_equal(out, f(x), equal_nan=True)
     assert np.array_equal(np.where(np.isnan(out), 0, tangent), want)
-    assert np.array_equal(jax.jacfwd(total)(x), want)
+
+
+def test_gradients_in_every_transform():
+    x = sample(20)
+    f = lambda x: hu.quantize(x, "fp8_e4m3").sum()  # noqa: E731
+    want = jax.grad(f)(x)
+    assert set(want.tolist()) == {0.0, 1.0}
+    assert np.array_equal(jax.vmap(jax.grad(f))(x), want)
+    assert np.array_equal(jax.jacfwd(f)(x), want)
+    assert np.array_equal(jax.linearize(f, x)[1](jnp.ones_like(x)), want.sum())
 
 
 def test_second_order_is_that_of_a_straight_line():
@@ -128,16 +131,16 @@ def test_traced_formats_equal_static_ones(names, rounding):
         + [jnp.array([0.0, -0.0, jnp.inf, -jnp.inf, jnp.nan, 1e-45])]
     )
     stack = hu.format_data(names)
-    mapped = jax.jit(jax.vmap(lambda f: hu.quantize(x, f, rounding=rounding, seed=1)))(stack)
-    grads = jax.vmap(lambda f: jax.grad(lambda x: jnp.nansum(hu.quantize(x, f, rounding=rounding, seed=1)))(x))(stack)
+    q = jax.jit(lambda x, f: hu.quantize(x, f, rounding=rounding, seed=1))
+    g = jax.jit(jax.grad(lambda x, f: jnp.nansum(hu.quantize(x, f, rounding=rounding, seed=1))))
+    mapped, grads = jax.vmap(q, in_axes=(None, 0))(x, stack), jax.vmap(g, in_axes=(None, 0))(x, stack)
     for k, name in enumerate(names):
         want = hu.quantize(x, name, rounding=rounding, seed=1)
-        assert np.array_equal(mapped[k], want, equal_nan=True)
-        assert np.array_equal(np.signbit(mapped[k]), np.signbit(want))
-        assert np.array_equal(
-            grads[k], jax.grad(lambda x: jnp.nansum(hu.quantize(x, name, rounding=rounding, seed=1)))(x)
-        )
-        assert np.array_equal(hu.quantize(x, hu.format_data(name), rounding=rounding, seed=1), want, equal_nan=True)
+        one = hu.format_data(name)
+        for got in (mapped[k], q(x, one)):
+            assert np.array_equal(got, want, equal_nan=True)
+            assert np.array_equal(np.signbit(got), np.signbit(want))
+        assert np.array_equal(grads[k], g(x, one))
 
 
 def test_a_hundred_formats_compile_once():

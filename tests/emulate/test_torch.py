@@ -153,15 +153,17 @@ def test_vmap_of_deterministic_and_stochastic():
     assert set(per_sample.unique().tolist()) == {0.0, 1.0}
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_compiled_equals_eager(options):
+@pytest.mark.parametrize(
+    ("options", "compiler"), [*((o, "aot_eager") for o in OPTIONS), (OPTIONS[1], "inductor")], ids=str
+)
+def test_compiled_equals_eager(options, compiler):
     torch._dynamo.reset()
     own = hu.format("e3m2", bias=5)
 
     def f(x):
         return hu.quantize(x * 2, "fp8_e4m3", **options).relu() + 0.5 * hu.quantize(x, own, **options)
 
-    compiled = torch.compile(f, fullgraph=True)
+    compiled = torch.compile(f, fullgraph=True, backend=compiler)
     for x in (sample(33, 17), sample(5).to(torch.bfloat16)):
         leaf, other = x.clone().requires_grad_(), x.clone().requires_grad_()
         a, b = f(leaf), compiled(other)

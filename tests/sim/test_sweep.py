@@ -31,7 +31,19 @@ def quick(store=None, progress=False, **options):
     )
 
 
-def test_a_row_for_every_run_in_the_order_asked_for(tmp_path):
+@pytest.fixture
+def untrained(monkeypatch):
+    """Metrics that depend on the run alone, at once: these tests are about the sweep, not the trainer."""
+    from halfulp.sim import train
+
+    def instead(task, settings, members):
+        losses = [float(m.fmt.bits + m.seed + m.learning_rate + settings.steps) for m in members]
+        return [{"test_accuracy": 0.5, "test_loss": x, "train_loss": x, "diverged": False} for x in losses]
+
+    monkeypatch.setattr(train, "train_batch", instead)
+
+
+def test_a_row_for_every_run_in_the_order_asked_for(tmp_path, untrained):
     runs = quick(tmp_path / "s.sqlite", learning_rates=[0.1, 0.3])
     assert list(runs.columns) == COLUMNS
     assert len(runs) == 7 * 2 * 2
@@ -42,7 +54,7 @@ def test_a_row_for_every_run_in_the_order_asked_for(tmp_path):
     assert runs["test_accuracy"].between(0, 1).all()
 
 
-def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
+def test_finished_runs_are_not_repeated(tmp_path, monkeypatch, untrained):
     path = tmp_path / "s.sqlite"
     first = quick(path, formats=["e2m1", "int4"])
     seen = []
@@ -57,7 +69,7 @@ def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
     pandas.testing.assert_frame_equal(quick(path, formats=["e2m1", "int4"]), first)
 
 
-def test_other_settings_are_other_runs(tmp_path):
+def test_other_settings_are_other_runs(tmp_path, untrained):
     path = tmp_path / "s.sqlite"
     quick(path, formats=["e2m1"])
     hu.sweep(
@@ -106,7 +118,7 @@ def test_a_killed_sweep_goes_on_and_loses_nothing(tmp_path):
     pandas.testing.assert_frame_equal(resumed, quick(None))
 
 
-def test_progress_bar_shows_runs_and_time_left(capsys):
+def test_progress_bar_shows_runs_and_time_left(capsys, untrained):
     quick(formats=["e2m1"], progress=True)
     shown = capsys.readouterr().out
     assert "training digits" in shown
