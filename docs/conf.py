@@ -1,0 +1,16 @@
+"""Sphinx settings; `make docs` builds into out/docs."""
+
+import halfulp
+
+project = "halfulp"
+author = "the halfulp authors"
+release = version = halfulp.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+autodoc_mock_imports = []
+html_theme = "furo"
+html_title = f"halfulp {version}"
+exclude_patterns = ["images"]

@@ -1,0 +1,52 @@
+"""The documentation: every example runs, every link leads somewhere."""
+
+import doctest
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import halfulp
+
+ROOT = Path(halfulp.__file__).parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+MODULES = ["formats.rounding", "formats.registry", "emulate.quantize", "emulate.philox", "emulate.traced"]
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages(page):
+    text = page.read_text()
+    examples = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    test = doctest.DocTestParser().get_doctest(examples, {}, page.name, str(page), 0)
+    assert doctest.DocTestRunner(optionflags=FLAGS).run(test).failed == 0
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings(name):
+    module = import_module(f"halfulp.{name}")
+    globals_ = {**vars(module), "quantize": halfulp.quantize}
+    failed, run = doctest.testmod(module, extraglobs=globals_, optionflags=FLAGS)
+    assert failed == 0
+    assert run > 0
+
+
+def test_readme_results():
+    """The comments beside the README's first examples are what comes out."""
+    x = __import__("numpy").array([0.3, 1.75, 5.0, 100.0], "float32")
+    assert halfulp.quantize(x, "fp4_e2m1").tolist() == [0.5, 2, 4, 6]
+    assert halfulp.quantize(x, "e3m2", rounding="toward_zero").tolist() == [0.25, 1.75, 5, 28]
+    assert halfulp.quantize(x, "int4@-1").tolist() == [0.5, 2, 3.5, 3.5]
+    assert halfulp.encode(x, "fp8_e4m3").tolist() == [42, 62, 74, 108]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_contributing_is_short():
+    assert len((ROOT / "CONTRIBUTING.md").read_text().splitlines()) < 60
