@@ -65,6 +65,7 @@ def test_ml_dtypes_from_float32(name):
 
 def test_ml_dtypes_e8m0_from_normal_float32():
     x = np.abs(inputs("e8m0", FLOAT32))
+    x = x[~np.isnan(x)]  # some processors flag a signalling NaN in frexp, and warnings are errors
     x = x[(x >= 2.0**-126) & (np.frexp(x)[0] != 0.75)]
     assert same(cast(x, "float8_e8m0fnu"), hu.quantize(x, "e8m0", overflow="special")).all()
 
