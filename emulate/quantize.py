@@ -44,7 +44,7 @@ def quantize(
         step, stream: words that separate uses of one seed, 0 to 2**32 - 1; like seed they may be tensors.
         offset: position of x in a larger array, whose random bits it draws: the row-major index of its
             first element, or a `Shard`. Seed, step, stream and offset do nothing to deterministic modes.
-        ste: the gradient of a straight-through estimator: 'clip' passes where |x| rounds to at most the
+        ste: the gradient of a straight-through estimator: 'clip' passes where the magnitude rounds to at most the
             largest value, 'identity' everywhere.
         out: array the result is written to and returned; x itself to work in place. Not for JAX.
         out_dtype: dtype of the result where it is not x's.

@@ -188,12 +188,14 @@ def quantize_exact(
 ) -> Exact:
     """The value of the format that x becomes.
 
-    A rounded value beyond the largest becomes, by `overflow`:
-        saturate: the largest value, infinities too.
-        propagate: the largest value, but infinities stay where the format has them.
-        special: Inf, or NaN where there is no Inf; a finite input whose rounding points inwards
-            (toward_zero, to_odd, down above zero, up below zero) gives the largest value.
-        wrap: integers modulo 2**bits; infinities become NaN.
+    A rounded value beyond the largest becomes, by `overflow`,
+
+    - saturate: the largest value, infinities too;
+    - propagate: the largest value, but infinities stay where the format has them;
+    - special: Inf, or NaN where there is no Inf; a finite input whose rounding points inwards
+      (toward_zero, to_odd, down above zero, up below zero) gives the largest value;
+    - wrap: integers modulo 2**bits; infinities become NaN.
+
     None means `default_overflow`. NaN stays NaN. -0.0 stays where the format has it. Unsigned formats
     turn negatives into 0; formats without zero turn values <= 0 into NaN and smaller ones into their
     smallest. Codebooks only saturate.

@@ -5,9 +5,8 @@ import re
 from importlib import import_module
 from pathlib import Path
 
-import pytest
-
 import halfulp
+import pytest
 
 ROOT = Path(halfulp.__file__).parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
