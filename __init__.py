@@ -18,8 +18,9 @@ from .emulate.traced import format_data as format_data
 from .formats.codebooks import CodebookFormat as CodebookFormat
 from .formats.floats import FloatFormat as FloatFormat
 from .formats.integers import IntFormat as IntFormat
-from .formats.registry import format as format
-from .formats.registry import list_formats as list_formats
+from .formats.catalogue import format as format
+from .formats.catalogue import list_formats as list_formats
+from .formats.catalogue import list_scaled_formats as list_scaled_formats
 from .formats.rounding import Rounding as Rounding
 from .formats.rounding import stochastic as stochastic
 from .sim.store import StoreError as StoreError

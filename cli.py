@@ -40,7 +40,7 @@ def formats(
     from rich.console import Console
     from rich.table import Table
 
-    from .formats.registry import list_formats
+    from .formats.catalogue import list_formats
 
     table: Any = list_formats()
     if csv:
@@ -73,7 +73,7 @@ def show(
 
     Example: halfulp show fp4_e2m1 --png out/fp4.png
     """
-    from .formats.registry import format as named_format
+    from .formats.catalogue import format as named_format
     from .formats.show import fact_lines, number_line, text_line
 
     fmt = named_format(name)

@@ -7,7 +7,18 @@ to it bit for bit by tests. Sources: IEEE 754-2019 section 4.3; P3109 interim re
 """
 
 from .layouts import Layout
-from .numbers import Array, Integers, Parts, from_integer, prepare_words, take_apart, unsigned_above, with_sign
+from .numbers import (
+    Array,
+    Integers,
+    Parts,
+    count_of,
+    from_integer,
+    power_bits,
+    prepare_words,
+    take_apart,
+    unsigned_above,
+    with_sign,
+)
 from .tables import Grid, Mode
 
 MARK = "mark"
@@ -54,10 +65,7 @@ def _code_parity(xp: Integers, grid: Grid, parts: Parts, kept: Array) -> Array:
 
 def quantum_bits(xp: Integers, layout: Layout, grid: Grid) -> Array:
     """Host bits of 2**quantum_field, which may be a host subnormal."""
-    m = layout.mantissa_bits
-    field = xp.integer(grid.quantum_field)
-    subnormal = xp.integer(grid.quantum_field * 0 + 1) << xp.clip(m + field - 1, 0, m)
-    return xp.where(field >= 1, field << m, subnormal)
+    return power_bits(xp, layout, grid.quantum_field)
 
 
 def round_to_grid(
@@ -74,13 +82,13 @@ def round_to_grid(
         (...) bits of the results.
     """
     parts = take_apart(xp, layout, bits)
-    rounded = _round_magnitude(xp, layout, grid, parts, mode, words)
+    rounded = round_magnitude(xp, layout, grid, parts, mode, words)
     if overflow == "wrap":
         return _wrapped(xp, layout, grid, parts, rounded)
     return _finish(xp, layout, grid, parts, rounded, mode, overflow)
 
 
-def _round_magnitude(xp: Integers, layout: Layout, grid: Grid, parts: Parts, mode: Mode, words: Array) -> Array:
+def round_magnitude(xp: Integers, layout: Layout, grid: Grid, parts: Parts, mode: Mode, words: Array) -> Array:
     """Magnitude bits on the grid with unbounded exponent."""
     m, s = layout.mantissa_bits, parts.significand
     shift = _shift(xp, layout, grid, parts)
@@ -144,9 +152,7 @@ def _finish(
 
 def _wrapped(xp: Integers, layout: Layout, grid: Grid, parts: Parts, rounded: Array) -> Array:
     """Integers modulo 2**code_bits; NaN and infinities give NaN."""
-    whole = take_apart(xp, layout, rounded)
-    up = whole.unit_field - layout.mantissa_bits - grid.quantum_field
-    count = xp.where(up > 31, 0, whole.significand << xp.clip(up, 0, 31)) >> xp.clip(-up, 0, layout.mantissa_bits + 1)
+    count = count_of(xp, layout, rounded, grid.quantum_field)
     count = xp.where(parts.negative, -count, count) & ((1 << grid.code_bits) - 1)
     top = 1 << (grid.code_bits - 1)
     negative = (count >= top) & (grid.max_negative > 0)
@@ -158,15 +164,23 @@ def _wrapped(xp: Integers, layout: Layout, grid: Grid, parts: Parts, rounded: Ar
 def encode_grid(xp: Integers, layout: Layout, grid: Grid, bits: Array, nan_code: Array) -> Array:
     """Codes of numbers that `round_to_grid` gave. NaN becomes `nan_code`."""
     parts = take_apart(xp, layout, bits)
+    code = xp.where(parts.magnitude == layout.infinity, grid.infinity_code, magnitude_code(xp, layout, grid, parts))
+    return xp.where(parts.magnitude > layout.infinity, nan_code, signed_code(xp, grid, code, parts.negative))
+
+
+def magnitude_code(xp: Integers, layout: Layout, grid: Grid, parts: Parts) -> Array:
+    """Codes of magnitudes on the grid, the bits of infinity read as the next power of two."""
     kept = parts.significand >> xp.clip(_shift(xp, layout, grid, parts), 0, layout.mantissa_bits + 1)
     binade = xp.clip(parts.leading_field - grid.min_field, 0, 1 << 20)
-    code = kept + (binade << grid.mantissa_bits) - ((1 - grid.zero) << grid.mantissa_bits)
-    code = xp.where(parts.magnitude == layout.infinity, grid.infinity_code, code)
+    return kept + (binade << grid.mantissa_bits) - ((1 - grid.zero) << grid.mantissa_bits)
+
+
+def signed_code(xp: Integers, grid: Grid, code: Array, negative: Array) -> Array:
+    """Codes of magnitudes with a sign: a bit, or the two's complement."""
     sign = (code * 0 + 1) << (grid.code_bits - 1)  # in an array, so that a 32-bit code wraps
     complement = (code * 0 + grid.twos_complement) == 1
     signed = xp.where(complement, -code & ((sign << 1) - 1), code | sign)
-    code = xp.where(parts.negative, signed, code)
-    return xp.where(parts.magnitude > layout.infinity, nan_code, code)
+    return xp.where(negative, signed, code)
 
 
 def decode_grid(xp: Integers, layout: Layout, grid: Grid, codes: Array) -> Array:

@@ -8,6 +8,7 @@ Notation of all kernels, for a host dtype with M mantissa bits (`Layout`):
 Bits are signed integers of xp.width = 32 (64 for float64), sign-extended from the host's width.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from .layouts import Layout
@@ -34,6 +35,30 @@ class Integers(Protocol):
         """Booleans or integers as integers of `width`."""
         ...
 
+    def maximum(self, a: Array, b: Array) -> Array:
+        """The larger one; a is an array, b may be a number."""
+        ...
+
+    def minimum(self, a: Array, b: Array) -> Array:
+        """The smaller one; a is an array, b may be a number."""
+        ...
+
+    def to_float(self, a: Array) -> Array:
+        """Integers below 2**25 (2**54 at width 64) as floats of `width`, exact where the dtype holds them."""
+        ...
+
+    def to_integer(self, a: Array) -> Array:
+        """Floats of `width` truncated to integers."""
+        ...
+
+    def floats(self, bits: Array) -> Array:
+        """Bits of float32 (float64 at width 64) as floats."""
+        ...
+
+    def bits(self, floats: Array) -> Array:
+        """Floats of `width` as their bits."""
+        ...
+
     def shift_right_logical(self, a: Array, n: Array) -> Array:
         """Shift in zeros, 0 <= n < width."""
         ...
@@ -52,6 +77,42 @@ class Integers(Protocol):
 
     def take(self, table: Array, index: Array) -> Array:
         """table[index]."""
+        ...
+
+
+class Arrays(Integers, Protocol):
+    """What scaled formats need besides: shapes and reductions."""
+
+    def pad(self, a: Array, widths: Sequence[int]) -> Array:
+        """Zeros at the end of each axis."""
+        ...
+
+    def transpose(self, a: Array, axes: Sequence[int]) -> Array:
+        """Axes in another order."""
+        ...
+
+    def broadcast(self, a: Array, shape: Sequence[int]) -> Array:
+        """a repeated along axes of length 1."""
+        ...
+
+    def largest(self, a: Array, axes: Sequence[int]) -> Array:
+        """Maximum over axes, which go away."""
+        ...
+
+    def sorted(self, a: Array) -> Array:
+        """Ascending along the last axis."""
+        ...
+
+    def pick(self, a: Array, index: Array) -> Array:
+        """a[..., index[...]]: one element of each row of the last axis."""
+        ...
+
+    def array(self, values: Any) -> Array:
+        """NumPy integers as an array of the backend."""
+        ...
+
+    def repeat(self, times: int, body: Callable[[Array, Any], Any], state: Any) -> Any:
+        """state = body(k, state) for k = 0, 1, ..., times - 1."""
         ...
 
 
@@ -102,6 +163,21 @@ def from_integer(xp: Integers, layout: Layout, count: Array, unit_field: Array) 
     normal = (field << m) + (_shift_both(xp, count, m - leading) & ((1 << m) - 1))
     subnormal = _shift_both(xp, count, unit_field + (m - 1) + count * 0)
     return xp.where(count == 0, count, xp.where(field >= 1, normal, subnormal))
+
+
+def count_of(xp: Integers, layout: Layout, bits: Array, unit_field: Array) -> Array:
+    """floor(|x| / 2**(unit_field - bias)) modulo 2**32, for numbers given by their bits."""
+    parts = take_apart(xp, layout, bits)
+    up = parts.unit_field - layout.mantissa_bits - unit_field
+    left = xp.where(up > 31, 0, parts.significand << xp.clip(up, 0, 31))
+    return left >> xp.clip(-up, 0, layout.mantissa_bits + 1)
+
+
+def power_bits(xp: Integers, layout: Layout, field: Array) -> Array:
+    """Bits of 2**(field - bias); of the smallest subnormal where that is smaller still."""
+    m = layout.mantissa_bits
+    subnormal = xp.integer(field * 0 + 1) << xp.clip(m + xp.integer(field) - 1, 0, m)
+    return xp.where(xp.integer(field) >= 1, xp.integer(field) << m, subnormal)
 
 
 def convert(xp: Integers, source: Layout, target: Layout, bits: Array) -> Array:

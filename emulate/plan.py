@@ -7,7 +7,7 @@ from ..formats.codebooks import CodebookFormat
 from ..formats.exact import OVERFLOWS, default_overflow
 from ..formats.integers import IntFormat
 from ..formats.registry import Format
-from ..formats.registry import format as named_format
+from ..formats.registry import plain_format as named_format
 from ..formats.rounding import Rounding
 from ..formats.rounding import rounding as named_rounding
 from ..formats.suggest import unknown

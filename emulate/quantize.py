@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..formats.registry import Format
-from ..formats.registry import format as named_format
+from ..formats.registry import plain_format as named_format
 from ..formats.rounding import Rounding
 from .dispatch import backend_of, torch_is_compiling
 from .layouts import LAYOUTS, fits, require_fit

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..formats.registry import Format
-from ..formats.registry import format as named_format
+from ..formats.registry import plain_format as named_format
 from .layouts import require_fit
 from .plan import dtype_name, layout_named
 from .tables import TracedFormat, stack, tabulate

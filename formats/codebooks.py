@@ -11,6 +11,7 @@ import itertools
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import isfinite
+from struct import pack, unpack
 from typing import Literal
 
 
@@ -129,11 +130,23 @@ _NF4 = (
     *(0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
 )
 
+_NF2 = (-1.0, 0.0, 0.33791524171829224, 1.0)
+# AF4 for blocks of 64, published with eight digits; the nearest float32, as weights are looked up in that dtype.
+_AF4 = tuple(
+    unpack("f", pack("f", value))[0]
+    for value in (
+        *(-1.0, -0.69441008, -0.51243739, -0.3736951, -0.25607552, -0.14982478, -0.04934812, 0.0),
+        *(0.04273164, 0.12934483, 0.21961274, 0.31675666, 0.42563882, 0.55496234, 0.72424863, 1.0),
+    )
+)
+
 CODEBOOKS = (
     # Two's complement: zero is the even code, so ties at +-1/2 go to zero; the tie of sign(0) goes to +1.
     CodebookFormat("ternary", (-1.0, 0.0, 1.0), (3, 0, 1), source="arXiv:2402.17764"),
     CodebookFormat("binary", (-1.0, 1.0), (1, 0), source="sign and magnitude one, sign(0) = +1"),
     CodebookFormat("nf4", _NF4, ties="lower", source="arXiv:2305.14314"),
+    CodebookFormat("nf2", _NF2, ties="lower", source="arXiv:2311.12023"),
+    CodebookFormat("af4", _AF4, ties="lower", source="arXiv:2306.06965"),
     *(power_of_two(bits) for bits in (3, 4)),
 )
 """The named codebooks."""

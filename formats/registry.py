@@ -1,4 +1,4 @@
-"""Formats by name: the tables, the aliases people type, and every name that can be parsed.
+"""Unscaled formats by name: the tables, the aliases people type, and every name that can be parsed.
 
     e3m2  ue4m3  e4m3fn  e5m2ieee  e4m3b11fnuz  e5m2_nosub     any minifloat
     int8  uint4  int8_narrow  int4_midrise  int8@-4            any integer, steps of 2**-4
@@ -9,19 +9,12 @@ A bare ExMy spends no code on specials (E4M3 reaches 480); the OCP format that s
 
 import re
 from dataclasses import replace
-from fractions import Fraction
 from functools import lru_cache
-from math import log10
-from typing import TYPE_CHECKING
 
 from .codebooks import CODEBOOKS, CodebookFormat, power_of_two
-from .dyadic import power
-from .floats import FLOAT_ALIASES, FLOATS, NONE, SPECIALS, FloatFormat, default_bias
+from .floats import FLOAT_ALIASES, FLOATS, SPECIALS, FloatFormat, default_bias
 from .integers import INTEGERS, IntFormat
 from .suggest import unknown
-
-if TYPE_CHECKING:
-    import pandas
 
 Format = FloatFormat | IntFormat | CodebookFormat
 """Any unscaled format."""
@@ -40,7 +33,7 @@ _POW2 = re.compile(r"pow2_(\d)")
 _CODEBOOK = re.compile(r"codebook\((\d+),(even|lower),(.+)\)")
 
 
-def format(
+def plain_format(
     name: "str | Format",
     *,
     bias: int | None = None,
@@ -48,7 +41,7 @@ def format(
     subnormals: bool | None = None,
     signed: bool | None = None,
 ) -> Format:
-    """The format of that name.
+    """The unscaled format of that name; `catalogue.format` knows the scaled and complex ones as well.
 
     Args:
         name: a named format, an alias, any layout as the module's text shows, or a format, which is
@@ -64,9 +57,9 @@ def format(
         TypeError: neither a string nor a format, or options for a format that is no minifloat.
 
     Example:
-        >>> format("e3m2").max
+        >>> plain_format("e3m2").max
         Fraction(28, 1)
-        >>> format("e4m3", specials="fn").name
+        >>> plain_format("e4m3", specials="fn").name
         'fp8_e4m3'
     """
     options = {"bias": bias, "specials": specials, "subnormals": subnormals, "signed": signed}
@@ -151,60 +144,3 @@ def _with_options(fmt: Format, options: dict) -> Format:
         options["specials"] = SPECIALS[options["specials"]]
     changed = replace(fmt, source="generic minifloat", **options)
     return _CANONICAL.get(changed, replace(changed, name=changed.spec))
-
-
-def list_formats() -> "pandas.DataFrame":
-    """Every named format and its facts, one row each.
-
-    Columns: bits; max, min_normal and min_subnormal (the smallest positive values of either kind);
-    unit_roundoff (largest relative error of rounding to nearest); dynamic_range_db, 20 log10 of the
-    largest over the smallest positive value; specials; source.
-    """
-    import pandas
-
-    return pandas.DataFrame([facts(fmt) for fmt in NAMED.values()]).set_index("name")
-
-
-def facts(fmt: Format) -> dict[str, object]:
-    """The facts of one format, as `list_formats` shows them; missing ones are None."""
-    is_float = isinstance(fmt, FloatFormat)
-    normal = fmt.min_normal if is_float else None
-    smallest = fmt.min_positive
-    subnormal = smallest if smallest != normal else None
-    return {
-        "name": fmt.name,
-        "bits": fmt.bits,
-        "max": _float(fmt.max),
-        "min_normal": _float(normal),
-        "min_subnormal": _float(subnormal) if is_float else None,
-        "unit_roundoff": _float(fmt.unit_roundoff) if is_float else None,
-        "dynamic_range_db": _decibels(fmt.max / smallest) if smallest and fmt.max > 0 else None,
-        "specials": _specials(fmt),
-        "source": fmt.source,
-    }
-
-
-def _float(value: Fraction | None) -> float | None:
-    """A float for display; infinite where the value is beyond float64."""
-    if value is None:
-        return None
-    try:
-        return float(value)
-    except OverflowError:
-        return float("inf")
-
-
-def _decibels(ratio: Fraction) -> float:
-    """20 log10, also of ratios beyond float64."""
-    shift = ratio.numerator.bit_length() - ratio.denominator.bit_length()
-    return 20 * (log10(ratio / power(shift)) + shift * log10(2))
-
-
-def _specials(fmt: Format) -> str:
-    if not isinstance(fmt, FloatFormat):
-        return "none"
-    kinds = [] if fmt.specials is NONE else ["Inf"] if fmt.specials.infinity else []
-    kinds += ["NaN"] if fmt.nan_code is not None else []
-    kinds += ["-0"] if fmt.has_negative_zero else []
-    kinds += [] if fmt.zero else ["no zero"]
-    return " ".join(kinds) or "none"

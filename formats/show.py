@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from .catalogue import facts
 from .exact import numbers
-from .registry import Format, facts
+from .registry import Format
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,7 +12,7 @@ from ..formats.codebooks import CodebookFormat
 from ..formats.floats import FloatFormat
 from ..formats.integers import IntFormat
 from ..formats.registry import Format
-from ..formats.registry import format as named_format
+from ..formats.registry import plain_format as named_format
 from .settings import Member, Settings
 from .store import Row, Store, key_of
 

@@ -14,6 +14,7 @@ class NumpyIntegers:
         self.width = width
         self.dtype = np.int64 if width == 64 else np.int32
         self._unsigned = np.uint64 if width == 64 else np.uint32
+        self._float = np.float64 if width == 64 else np.float32
 
     def where(self, condition, a, b):
         if isinstance(condition, Scalar):
@@ -25,6 +26,24 @@ class NumpyIntegers:
 
     def integer(self, a):
         return np.asarray(a).astype(self.dtype)
+
+    def maximum(self, a, b):
+        return np.maximum(a, b)
+
+    def minimum(self, a, b):
+        return np.minimum(a, b)
+
+    def to_float(self, a):
+        return np.asarray(a).astype(self._float)
+
+    def to_integer(self, a):
+        return np.asarray(a).astype(self.dtype)
+
+    def floats(self, bits):
+        return bits.view(self._float)
+
+    def bits(self, floats):
+        return floats.view(self.dtype)
 
     def shift_right_logical(self, a, n):
         return (a.view(self._unsigned) >> self._unsigned(n)).view(self.dtype)
@@ -46,6 +65,32 @@ class NumpyIntegers:
 
     def take(self, table, index):
         return table[index]
+
+    def pad(self, a, widths):
+        return np.pad(a, [(0, width) for width in widths])
+
+    def transpose(self, a, axes):
+        return a.transpose(axes)
+
+    def broadcast(self, a, shape):
+        return np.broadcast_to(a, shape)
+
+    def largest(self, a, axes):
+        return a.max(axis=tuple(axes))
+
+    def sorted(self, a):
+        return np.sort(a, axis=-1)
+
+    def pick(self, a, index):
+        return np.take_along_axis(a, np.asarray(index)[..., None].astype(np.int64), axis=-1)[..., 0]
+
+    def array(self, values):
+        return np.asarray(values, self.dtype)
+
+    def repeat(self, times, body, state):
+        for k in range(times):
+            state = body(k, state)
+        return state
 
 
 class NumpyWords(PlainLoop):

@@ -12,6 +12,7 @@ class JaxIntegers:
     def __init__(self, width: int) -> None:
         self.width = width
         self.dtype = jnp.int64 if width == 64 else jnp.int32
+        self._float = jnp.float64 if width == 64 else jnp.float32
 
     def where(self, condition, a, b):
         if isinstance(condition, bool | np.bool_):
@@ -23,6 +24,24 @@ class JaxIntegers:
 
     def integer(self, a):
         return jnp.asarray(a).astype(self.dtype)
+
+    def maximum(self, a, b):
+        return jnp.maximum(a, b)
+
+    def minimum(self, a, b):
+        return jnp.minimum(a, b)
+
+    def to_float(self, a):
+        return a.astype(self._float)
+
+    def to_integer(self, a):
+        return a.astype(self.dtype)
+
+    def floats(self, bits):
+        return lax.bitcast_convert_type(bits, self._float)
+
+    def bits(self, floats):
+        return lax.bitcast_convert_type(floats, self.dtype)
 
     def shift_right_logical(self, a, n):
         return lax.shift_right_logical(a, jnp.asarray(n, self.dtype))
@@ -42,6 +61,35 @@ class JaxIntegers:
 
     def take(self, table, index):
         return jnp.asarray(table)[index]
+
+    def pad(self, a, widths):
+        return jnp.pad(a, [(0, width) for width in widths])
+
+    def transpose(self, a, axes):
+        return a.transpose(axes)
+
+    def broadcast(self, a, shape):
+        return jnp.broadcast_to(a, shape)
+
+    def largest(self, a, axes):
+        return a.max(axis=tuple(axes))
+
+    def sorted(self, a):
+        return jnp.sort(a, axis=-1)
+
+    def pick(self, a, index):
+        return jnp.take_along_axis(a, index[..., None], axis=-1)[..., 0]
+
+    def array(self, values):
+        return jnp.asarray(values, self.dtype)
+
+    def repeat(self, times, body, state):
+        return lax.fori_loop(0, times, body, state) if times > 4 else self._unrolled(times, body, state)
+
+    def _unrolled(self, times, body, state):
+        for k in range(times):
+            state = body(k, state)
+        return state
 
 
 def high_product(a: jax.Array, b: jax.Array | int) -> jax.Array:

@@ -19,8 +19,8 @@ from ..tables import Codebook, Grid, tabulate
 from . import cpu
 from .integers import NumpyIntegers
 
-_FLOATS = {name: np.dtype(getattr(ml_dtypes, name, None) or name) for name in LAYOUTS}
-_BITS = {16: np.dtype(np.int16), 32: np.dtype(np.int32), 64: np.dtype(np.int64)}
+FLOATS = {name: np.dtype(getattr(ml_dtypes, name, None) or name) for name in LAYOUTS}
+BITS = {16: np.dtype(np.int16), 32: np.dtype(np.int32), 64: np.dtype(np.int64)}
 
 
 def as_array(x: Any) -> np.ndarray:
@@ -57,24 +57,25 @@ def dtype_name(x: np.ndarray) -> str:
 
 def quantize(x: np.ndarray, plan: Plan, randomness: Randomness, out: np.ndarray | None) -> np.ndarray:
     """`emulate.quantize` on arrays."""
-    dtype = x.dtype if plan.target is plan.source else _FLOATS[plan.target.name]
+    dtype = x.dtype if plan.target is plan.source else FLOATS[plan.target.name]
     direct = out if dtype.isnative else None
-    bits = quantize_bits(_bits_of(x, plan), plan, _noise(x, plan, randomness), _view(direct, plan))
-    return _deliver(bits.view(_FLOATS[plan.target.name]), out, dtype)
+    bits = quantize_bits(bits_of(x, plan.source), plan, _noise(x, plan, randomness), _view(direct, plan))
+    return deliver(bits.view(FLOATS[plan.target.name]), out, dtype)
 
 
 def quantize_bits(bits: np.ndarray, plan: Plan, noise: cpu.Noise | None, out: np.ndarray | None) -> np.ndarray:
     """Round numbers given by their bits; bits of the target dtype, in `out` if they can go there directly."""
-    result = run(bits, plan, noise, _BITS[plan.layout.width], out if plan.layout is plan.target else None)
+    result = run(bits, plan, noise, BITS[plan.layout.width], out if plan.layout is plan.target else None)
     return result if plan.layout is plan.target else _convert(result, plan.layout, plan.target)
 
 
-def _bits_of(x: np.ndarray, plan: Plan) -> np.ndarray:
-    return x.astype(x.dtype.newbyteorder("="), copy=False).view(_BITS[plan.source.width])
+def bits_of(x: np.ndarray, source: Layout) -> np.ndarray:
+    """Bits in native byte order."""
+    return x.astype(x.dtype.newbyteorder("="), copy=False).view(BITS[source.width])
 
 
 def _view(out: np.ndarray | None, plan: Plan) -> np.ndarray | None:
-    return None if out is None else out.view(_BITS[plan.target.width])
+    return None if out is None else out.view(BITS[plan.target.width])
 
 
 def _noise(x: np.ndarray, plan: Plan, randomness: Randomness) -> cpu.Noise | None:
@@ -104,8 +105,8 @@ def _is_nan(bits: np.ndarray, layout: Layout) -> np.ndarray:
 def encode(x: np.ndarray, plan: Plan, randomness: Randomness, nan: float | None, out: np.ndarray | None) -> np.ndarray:
     """`emulate.encode` on arrays."""
     noise = _noise(x, plan, randomness)
-    codes = encode_bits(_bits_of(x, plan), plan, noise, nan, out)
-    return _deliver(codes, out, codes.dtype)
+    codes = encode_bits(bits_of(x, plan.source), plan, noise, nan, out)
+    return deliver(codes, out, codes.dtype)
 
 
 def encode_bits(
@@ -149,7 +150,7 @@ def code_dtype(bits: int) -> np.dtype:
 def decode(codes: np.ndarray, fmt: Format, target: Layout, out: np.ndarray | None) -> np.ndarray:
     """`emulate.decode` on arrays."""
     bits = decode_checked(codes, fmt, target)
-    return _deliver(bits.view(_FLOATS[target.name]), out, _FLOATS[target.name])
+    return deliver(bits.view(FLOATS[target.name]), out, FLOATS[target.name])
 
 
 def decode_checked(codes: np.ndarray, fmt: Format, target: Layout) -> np.ndarray:
@@ -166,7 +167,7 @@ def decode_checked(codes: np.ndarray, fmt: Format, target: Layout) -> np.ndarray
 
 def _decode_grid(codes: np.ndarray, fmt: Format, target: Layout) -> np.ndarray:
     xp = NumpyIntegers(target.work_width)
-    return kernels.decode_grid(xp, target, grid_of(fmt, target), codes.astype(xp.dtype)).astype(_BITS[target.width])
+    return kernels.decode_grid(xp, target, grid_of(fmt, target), codes.astype(xp.dtype)).astype(BITS[target.width])
 
 
 def check_codes(codes: np.ndarray, fmt: Format) -> None:
@@ -191,7 +192,7 @@ def decoding_table(fmt: Format, target: Layout) -> np.ndarray:
     if isinstance(book, Grid):
         table = _decode_grid(codes, fmt, target)
     else:
-        table = np.full(codes.shape, target.nan, _BITS[target.width])
+        table = np.full(codes.shape, target.nan, BITS[target.width])
         table[book.codes] = book.values
     table.flags.writeable = False  # shared by every call
     return table
@@ -251,10 +252,10 @@ def _convert(bits: np.ndarray, source: Layout, target: Layout) -> np.ndarray:
     """Bits of the same numbers in another dtype, by integer arithmetic: casts may flush subnormals."""
     xp = NumpyIntegers(max(source.work_width, target.work_width))
     flat = bits.reshape(-1).astype(xp.dtype)
-    return numbers.convert(xp, source, target, flat).astype(_BITS[target.width]).reshape(bits.shape)
+    return numbers.convert(xp, source, target, flat).astype(BITS[target.width]).reshape(bits.shape)
 
 
-def _deliver(result: np.ndarray, out: np.ndarray | None, dtype: np.dtype) -> np.ndarray:
+def deliver(result: np.ndarray, out: np.ndarray | None, dtype: np.dtype) -> np.ndarray:
     """The result in `out`, or in the byte order asked for."""
     if out is None:
         return result.astype(dtype, copy=False)

@@ -8,9 +8,10 @@ from ..philox import PlainLoop
 class TorchIntegers:
     """`kernels.Integers` over int32 or int64 tensors."""
 
-    def __init__(self, width: int) -> None:
-        self.width = width
+    def __init__(self, width: int, device: torch.device | None = None) -> None:
+        self.width, self.device = width, device
         self.dtype = torch.int64 if width == 64 else torch.int32
+        self._float = torch.float64 if width == 64 else torch.float32
 
     def where(self, condition, a, b):
         if isinstance(condition, bool | int):
@@ -26,6 +27,24 @@ class TorchIntegers:
 
     def integer(self, a):
         return a.to(self.dtype) if isinstance(a, torch.Tensor) else int(a)
+
+    def maximum(self, a, b):
+        return torch.maximum(a, b) if isinstance(b, torch.Tensor) else torch.clamp(a, min=b)
+
+    def minimum(self, a, b):
+        return torch.minimum(a, b) if isinstance(b, torch.Tensor) else torch.clamp(a, max=b)
+
+    def to_float(self, a):
+        return a.to(self._float)
+
+    def to_integer(self, a):
+        return a.to(self.dtype)
+
+    def floats(self, bits):
+        return bits.view(self._float)
+
+    def bits(self, floats):
+        return floats.view(self.dtype)
 
     def shift_right_logical(self, a, n):
         return (a >> n) & ((1 << (self.width - n)) - 1) if n else a
@@ -44,6 +63,32 @@ class TorchIntegers:
 
     def take(self, table, index):
         return table[index.to(torch.int64)]
+
+    def pad(self, a, widths):
+        return torch.nn.functional.pad(a, [n for width in reversed(widths) for n in (0, width)])
+
+    def transpose(self, a, axes):
+        return a.permute(*axes)
+
+    def broadcast(self, a, shape):
+        return a.expand(*shape)
+
+    def largest(self, a, axes):
+        return a.amax(dim=tuple(axes)) if axes else a
+
+    def sorted(self, a):
+        return a.sort(dim=-1).values
+
+    def pick(self, a, index):
+        return torch.take_along_dim(a, index.to(torch.int64)[..., None], -1)[..., 0]
+
+    def array(self, values):
+        return torch.as_tensor(values, dtype=self.dtype, device=self.device)
+
+    def repeat(self, times, body, state):
+        for k in range(times):
+            state = body(k, state)
+        return state
 
 
 class TorchWords(PlainLoop):

@@ -7,7 +7,7 @@ from halfulp.formats import exact
 from halfulp.formats.floats import SPECIALS, FloatFormat
 from halfulp.formats.integers import IntFormat
 from halfulp.formats.registry import NAMED
-from halfulp.formats.registry import format as named
+from halfulp.formats.registry import plain_format as named
 from halfulp.formats.rounding import DETERMINISTIC, ROUNDINGS
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -9,7 +9,7 @@ import pytest
 from halfulp.emulate.layouts import LAYOUTS
 from halfulp.formats import exact
 from halfulp.formats.registry import NAMED
-from halfulp.formats.registry import format as named
+from halfulp.formats.registry import plain_format as named
 from halfulp.formats.rounding import STOCHASTIC, STOCHASTIC_EQUAL
 
 from ..support.backends import BACKENDS

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from halfulp.formats import exact
 from halfulp.formats.registry import NAMED
-from halfulp.formats.registry import format as named
+from halfulp.formats.registry import plain_format as named
 from halfulp.formats.rounding import DETERMINISTIC, ROUNDINGS, Rounding, rounding, stochastic
 from hypothesis import given, settings
 from hypothesis import strategies as st

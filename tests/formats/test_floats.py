@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 from halfulp.formats.floats import FLOATS, FN, FNUZ, IEEE, NONE, FloatFormat
 from halfulp.formats.registry import NAMED
-from halfulp.formats.registry import format as named
+from halfulp.formats.registry import plain_format as named
 
 TWO = Fraction(2)
 #  name               max                      min normal   min subnormal  Inf code  NaN code  -0

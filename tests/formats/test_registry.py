@@ -130,7 +130,7 @@ def test_list_formats():
 
 
 def test_formats_beyond_float64_still_have_facts():
-    from halfulp.formats.registry import facts
+    from halfulp.formats.catalogue import facts
 
     wide = facts(hu.format("e13m2"))
     assert wide["max"] == float("inf")

@@ -6,7 +6,7 @@ import pytest
 from halfulp.formats.codebooks import CodebookFormat, power_of_two
 from halfulp.formats.integers import IntFormat
 from halfulp.formats.registry import NAMED
-from halfulp.formats.registry import format as named
+from halfulp.formats.registry import plain_format as named
 
 
 def values(fmt):

@@ -1,0 +1,131 @@
+"""IEEE 754 multiplication, division and addition of numbers given by their bits, in integer arithmetic.
+
+Scales need them, and hardware cannot be trusted with them: XLA flushes subnormals, turns x / s into x * (1 / s)
+and fuses a * b + c. Here the hardware only estimates. The significands a, b of M + 1 bits are small enough for
+an integer remainder modulo 2**width to be exact, so that it finds and mends the error of any estimate Q:
+
+    a * b = Q * 2**M + R            a * 2**M = Q * b + R            |R| at most half the divisor
+
+and Q with the sign of R decides the rounding, at any precision, to nearest with ties to even. Results below
+the smallest normal underflow gradually. Source: IEEE 754-2019 sections 4.3.1 and 7.5.
+"""
+
+from .layouts import Layout
+from .numbers import Array, Integers, take_apart, with_sign
+
+
+def normalized(xp: Integers, layout: Layout, magnitude: Array) -> tuple[Array, Array]:
+    """Significand shifted to exactly M + 1 bits, and the exponent field of its leading bit; (0, anything) for 0."""
+    parts = take_apart(xp, layout, magnitude)
+    up = xp.clip(parts.unit_field - parts.leading_field, 0, layout.mantissa_bits)
+    return parts.significand << up, parts.leading_field
+
+
+def _mended(xp: Integers, estimate: Array, remainder: Array, divisor: Array) -> tuple[Array, Array]:
+    """Quotient with a remainder of at most half the divisor, ties to even, from an estimate up to 2 units off."""
+    for _ in range(2):
+        step = xp.integer(2 * remainder > divisor) - xp.integer(2 * remainder < -divisor)
+        estimate, remainder = estimate + step, remainder - step * divisor
+    tie = xp.integer((2 * remainder == divisor) | (2 * remainder == -divisor)) & estimate & 1
+    step = tie * (xp.integer(remainder > 0) - xp.integer(remainder < 0))
+    return estimate + step, remainder - step * divisor
+
+
+def settle(
+    xp: Integers, target: Layout, significand: Array, tail: Array, unit_field: Array, surplus: Array, largest: bool
+) -> Array:
+    """Magnitude bits of (significand + tail) * 2**(unit_field - bias - M) rounded once to the target dtype.
+
+    Args:
+        significand: M + 1 + surplus bits and possibly 2**(M + 1 + surplus); or 0.
+        tail: what the significand lacks, -1/2 to 1/2 of a unit, or up to one where surplus > 0; its sign is read.
+        unit_field: exponent field of a number whose last bit is the significand's.
+        largest: what is too large becomes the largest finite number, otherwise infinity.
+    """
+    m = target.mantissa_bits
+    drop = xp.clip(xp.maximum(1 - unit_field, surplus), 0, xp.width - 2)
+    half = ((drop * 0 + 1) << drop) >> 1
+    odd = (significand >> drop) & 1
+    up_on_tie = xp.integer((tail > 0) | ((tail == 0) & (odd == 1)))
+    increment = xp.where(drop > 0, half - 1 + up_on_tie, 0)
+    field, top = unit_field + drop, (target.infinity >> m) - 1
+    bits = ((xp.clip(field, 1, top) - 1) << m) + ((significand + increment) >> drop)
+    bits = xp.where((field > top) | (bits >= target.infinity), target.infinity - largest, bits)
+    return xp.where(significand == 0, 0, bits)
+
+
+def multiply(
+    xp: Integers,
+    layout: Layout,
+    x: Array,
+    y: Array,
+    *,
+    target: Layout | None = None,
+    largest: bool = False,
+) -> Array:
+    """x * y, rounded once.
+
+    Args:
+        x: (...) signed bits of any numbers.
+        y: (...) bits of positive finite numbers.
+        target: dtype of the result; default that of the operands.
+        largest: finite products beyond the range become the largest number instead of infinity.
+
+    Returns:
+        (...) signed bits. Infinities and NaN of x stay what they are.
+    """
+    target = target or layout
+    m = layout.mantissa_bits
+    magnitude = x & layout.magnitude_mask
+    (a, a_field), (b, b_field) = normalized(xp, layout, magnitude), normalized(xp, layout, y)
+    estimate = xp.to_integer(xp.to_float(a) * xp.to_float(b) * 2.0**-m)
+    quotient, tail = _mended(xp, estimate, a * b - (estimate << m), 1 << m)
+    field = a_field + b_field + (target.bias + target.mantissa_bits - 2 * layout.bias - m)
+    surplus = xp.integer(quotient >= (2 << m)) + (m - target.mantissa_bits)
+    bits = settle(xp, target, quotient, tail, field, surplus, largest)
+    return _special(xp, layout, target, x, magnitude, bits)
+
+
+def divide(xp: Integers, layout: Layout, x: Array, y: Array, *, exponent: Array = 0, largest: bool = False) -> Array:
+    """x / y * 2**exponent, rounded once.
+
+    Args:
+        x: (...) signed bits of any numbers.
+        y: (...) bits of positive finite numbers.
+        exponent: (...) integers.
+        largest: finite quotients beyond the range become the largest number instead of infinity.
+
+    Returns:
+        (...) signed bits. Infinities and NaN of x stay what they are.
+    """
+    m = layout.mantissa_bits
+    magnitude = x & layout.magnitude_mask
+    (a, a_field), (b, b_field) = normalized(xp, layout, magnitude), normalized(xp, layout, y)
+    less = xp.integer(a < b)
+    a = a << less
+    estimate = xp.to_integer(xp.to_float(a) / xp.to_float(b) * 2.0**m)
+    quotient, tail = _mended(xp, estimate, (a << m) - estimate * b, b)
+    field = a_field - b_field - less + (layout.bias + exponent)
+    bits = settle(xp, layout, quotient, tail, field, 0, largest)
+    return _special(xp, layout, layout, x, magnitude, bits)
+
+
+def _special(xp: Integers, layout: Layout, target: Layout, x: Array, magnitude: Array, bits: Array) -> Array:
+    """Infinities and NaN through, and the sign."""
+    bits = xp.where(magnitude == layout.infinity, target.infinity, bits)
+    bits = xp.where(magnitude > layout.infinity, target.nan, bits)
+    return with_sign(xp, target, bits, x < 0)
+
+
+def add(xp: Integers, layout: Layout, x: Array, y: Array, *, largest: bool = False) -> Array:
+    """x + y of finite numbers that are not negative, rounded once."""
+    m, guard = layout.mantissa_bits, 3
+    big, small = xp.maximum(x, y), xp.minimum(x, y)
+    (a, a_field), (b, b_field) = normalized(xp, layout, big), normalized(xp, layout, small)
+    away = xp.where(b == 0, 0, xp.clip(a_field - b_field, 0, m + guard + 1))
+    wide = b << guard
+    shifted = wide >> away
+    total = (a << guard) + shifted
+    lost = xp.integer((shifted << away) != wide)
+    carry = xp.integer(total >= (1 << (m + 1 + guard)))
+    return settle(xp, layout, total, lost, a_field - guard, guard + carry, largest)

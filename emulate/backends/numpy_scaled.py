@@ -1,0 +1,310 @@
+"""Scaled formats of NumPy arrays: the portable kernels, element passes in tiles that bound their temporaries."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ...formats.rounding import ROUNDINGS
+from ...formats.scaled import ScaledFormat
+from ..encoded import Encoded, Scales
+from ..layouts import Layout
+from ..philox import Shard, fold_stream
+from ..plan import Randomness
+from ..scaled_kernels import Rounding, Spread, element_codes, element_values, in_range, spread
+from ..scaled_plan import ScaledPlan, make_scaled_plan
+from ..scaled_run import decoded, integers_as_floats, load, scale_codes, scales_for, used_scales, work_of
+from ..scales import Draw, Work
+from ..tables import mode_of
+from . import cpu
+from . import numpy as plain
+from .integers import NumpyIntegers
+
+_TILE = 1 << 16
+
+SCALE_MEMBER = 0xFFFFFFFF
+"""Scales draw from the stream of the elements folded with this."""
+
+
+def quantize(x: np.ndarray, plan: ScaledPlan, randomness: Randomness, given: Any, out: np.ndarray | None) -> np.ndarray:
+    """`emulate.quantize` on arrays."""
+    dtype = x.dtype if plan.target is plan.source else plain.FLOATS[plan.target.name]
+    noise, scales = noises(plan, randomness, x.shape), given_bits(plan, given, x.shape)
+    bits = quantize_bits(plain.bits_of(x, plan.source), plan, noise, scales)
+    return plain.deliver(bits.view(plain.FLOATS[plan.target.name]), out, dtype)
+
+
+Noises = tuple[cpu.Noise | None, cpu.Noise | None]
+"""Where elements and scales lie in their random streams; None for deterministic modes."""
+
+
+def noises(plan: ScaledPlan, randomness: Randomness, shape: tuple[int, ...]) -> Noises:
+    """The noise of elements and of scales."""
+    elements = plain.noise_for(randomness, shape) if plan.rounding.stochastic else None
+    if not plan.random_scales:
+        return elements, None
+    return elements, plain.noise_for(scale_randomness(plan, randomness, shape), work_of(plan, shape).view.grid)
+
+
+def scale_randomness(plan: ScaledPlan, randomness: Randomness, shape: tuple[int, ...]) -> Randomness:
+    """The randomness of the grid of scales: a stream of its own, and the place of the grid in the whole grid."""
+    stream = fold_stream(int(randomness.stream), SCALE_MEMBER)
+    return replace(randomness, stream=stream, offset=grid_offset(plan, randomness.offset, shape))
+
+
+def grid_offset(plan: ScaledPlan, offset: Any, shape: tuple[int, ...]) -> Any:
+    """The place of the grid of scales of a slice in that of the larger array.
+
+    Raises:
+        ValueError: a place that is no `Shard`, or does not begin at a block.
+    """
+    if isinstance(offset, int | np.integer) and int(offset) == 0:
+        return 0
+    if not isinstance(offset, Shard):
+        raise ValueError("stochastic scales of a slice need its place as hu.Shard(start, global_shape), got an offset")
+    blocks = plan.fmt.blocks
+    extents = blocks.extents(offset.global_shape)
+    if blocks.flat or any(s % b for s, b in zip(offset.start, extents)):
+        raise ValueError(f"{plan.fmt.name}: {offset} does not begin at a block of {blocks.spec}")
+    start = tuple(s // b for s, b in zip(offset.start, extents))
+    return Shard(start, blocks.grid(offset.global_shape))
+
+
+def given_bits(plan: ScaledPlan, given: Any, shape: tuple[int, ...]) -> tuple | None:
+    """Scales the caller brought as bits over the grid.
+
+    Raises:
+        TypeError, ValueError: scales of another shape or kind; the message says which were expected.
+    """
+    if given is None:
+        return None
+    scales = given if isinstance(given, Scales) else Scales(given)
+    check_given(plan, scales)
+    grid = work_of(plan, shape).view.grid
+    floats = plain.FLOATS[plan.layout.name]
+    decode = np.asarray(scales.decode)
+    if decode.dtype.kind not in "f" or decode.dtype.itemsize > floats.itemsize:
+        raise TypeError(f"scale: expected {floats} or narrower floats, got {decode.dtype}; convert them with astype")
+    integer = plain.BITS[plan.layout.width]
+    offset = scales.zero_point
+    return (
+        _over_grid("scale", decode, grid).astype(floats).view(integer),
+        None if offset is None else _over_grid("zero_point", np.asarray(offset), grid).astype(integer),
+        tuple(np.asarray(bits).astype(integer) for bits in scales.micro),
+    )
+
+
+def check_given(plan: ScaledPlan, scales: Scales) -> None:
+    """Raise where scales lack what the format needs besides."""
+    if plan.fmt.zero_point != (scales.zero_point is not None):
+        need = "needs zero points as well" if plan.fmt.zero_point else "has no zero points"
+        raise ValueError(f"scale: {plan.fmt.name} {need}; pass what hu.scales(x, {plan.fmt.name!r}) returns")
+    if len(plan.fmt.micro) != len(scales.micro):
+        raise ValueError(
+            f"scale: {plan.fmt.name} has {len(plan.fmt.micro)} levels of micro exponents, got {len(scales.micro)}; "
+            f"pass what hu.scales(x, {plan.fmt.name!r}) returns"
+        )
+
+
+def _over_grid(name: str, a: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
+    if a.shape != grid and a.size != 1:
+        raise ValueError(f"{name}: expected one number or an array of shape {grid}, a number a block, got {a.shape}")
+    return np.broadcast_to(a.reshape(grid) if a.size == prod(grid) else a.reshape(()), grid)
+
+
+class Pass:
+    """One array on its way through the kernels."""
+
+    def __init__(self, bits: np.ndarray, plan: ScaledPlan, noise: Noises, given: tuple | None) -> None:
+        self.plan, self.table = plan, plan.table
+        self.work = work_of(plan, bits.shape)
+        self.xp = NumpyIntegers(plan.layout.work_width)
+        self.noise, self.shape = noise[0], bits.shape
+        self.bits = self.work.view.split(self.xp, self._loaded(bits))
+        self.nearest = mode_of(ROUNDINGS["nearest_even"], plan.layout.work_width)
+        self.scales = scales_for(self.xp, self.work, self.table, self.bits, self.nearest, self._draw(noise[1]), given)
+
+    def _loaded(self, bits: np.ndarray) -> np.ndarray:
+        """Contiguous bits of the compute dtype."""
+        flat = np.ascontiguousarray(bits).reshape(-1).astype(self.xp.dtype)
+        return load(self.xp, self.plan, flat)
+
+    def _draw(self, noise: cpu.Noise | None) -> Draw | None:
+        if self.plan.scale_rounding is None:
+            return None
+        words = None if noise is None else words_of(noise, self.work.view.grid, self.plan.layout)
+        return Draw(mode_of(self.plan.scale_rounding, self.plan.layout.work_width), words)
+
+    def run(self, kernel: Callable, dtype: np.dtype, *more: Any) -> np.ndarray:
+        """An element kernel over tiles; in the shape of the array."""
+        words = None
+        if self.noise is not None:
+            words = self.work.view.split(self.xp, words_of(self.noise, self.shape, self.plan.layout).reshape(-1))
+        scales = spread(self.xp, self.work, self.scales)
+        result = np.empty(self.bits.shape, dtype)
+        for tile in _tiles(self.bits.shape, _TILE):
+            part = Spread(*(None if a is None else _part(a, tile) for a in scales))
+            rounding = Rounding(self.plan.mode, self.plan.overflow, None if words is None else words[tile])
+            result[tile] = kernel(self.xp, self.work, *more, self.table, self.bits[tile], part, rounding)
+        return self.work.view.join(result)
+
+
+def _part(a: np.ndarray, tile: tuple[slice, ...]) -> np.ndarray:
+    """What of an array belongs to a tile of the one it broadcasts to."""
+    return a[tuple(slice(None) if n == 1 else s for n, s in zip(a.shape, tile))]
+
+
+def words_of(noise: cpu.Noise, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
+    """Random words of every element."""
+    rows = [
+        cpu.random_words(noise.key, int(start), prod(shape) // noise.row_starts.size, layout)
+        for start in noise.row_starts
+    ]
+    return np.concatenate(rows).reshape(shape)
+
+
+def _tiles(shape: tuple[int, ...], most: int) -> Iterator[tuple[slice, ...]]:
+    """Slices that cut an array into tiles of at most `most` elements, or of one element of each leading axis."""
+    axis = 0
+    while axis < len(shape) and prod(shape[axis + 1 :]) > most:
+        axis += 1
+    if axis >= len(shape):
+        yield ()
+        return
+    step = max(most // max(prod(shape[axis + 1 :]), 1), 1)
+    for index in np.ndindex(*shape[:axis]):
+        leading = tuple(slice(k, k + 1) for k in index)
+        for start in range(0, shape[axis], step):
+            yield (*leading, slice(start, start + step))
+
+
+def quantize_bits(bits: np.ndarray, plan: ScaledPlan, noise: Noises, given: tuple | None) -> np.ndarray:
+    """Round numbers given by their bits; bits of the target dtype."""
+    dtype = plain.BITS[plan.target.width]
+    if not bits.size:
+        work_of(plan, bits.shape)  # an empty array of a wrong shape is wrong all the same
+        return np.empty(bits.shape, dtype)
+
+    def kernel(xp, work, table, part, scales, rounding):
+        return element_values(xp, work, plan.target, table, part, scales, rounding)
+
+    return Pass(bits, plan, noise, given).run(kernel, dtype)
+
+
+def in_range_bits(bits: np.ndarray, plan: ScaledPlan, noise: Noises, given: tuple | None) -> np.ndarray:
+    """Where scaled magnitudes round to at most the largest element."""
+    if not bits.size:
+        return np.empty(bits.shape, bool)
+    return Pass(bits, plan, noise, given).run(in_range, np.dtype(bool))
+
+
+def find_scales(x: np.ndarray, plan: ScaledPlan, randomness: Randomness) -> Scales:
+    """`emulate.scales` on arrays."""
+    run = _pass(x, plan, randomness)
+    floats = plain.FLOATS[plan.layout.name]
+    decode = used_scales(run.xp, run.work, run.scales).view(floats)
+    offset = None if run.scales.offset is None else run.scales.offset.astype(np.int32)
+    return Scales(decode, offset, tuple(bits.astype(np.uint8) for bits in run.scales.micro))
+
+
+def _pass(x: np.ndarray, plan: ScaledPlan, randomness: Randomness) -> "Pass":
+    if not x.size:
+        raise ValueError(f"expected an array with elements, got shape {x.shape}; an empty one has no scales")
+    return Pass(plain.bits_of(x, plan.source), plan, noises(plan, randomness, x.shape), None)
+
+
+def encode(x: np.ndarray, plan: ScaledPlan, randomness: Randomness, nan: float | None) -> Encoded:
+    """`emulate.encode` on arrays."""
+    run, fmt = _pass(x, plan, randomness), plan.fmt
+    nan_code, bad_code, scale_nan = nan_codes(fmt, nan)
+    codes = run.run(partial(_codes, nan_code=nan_code, bad_code=bad_code), plain.BITS[plan.layout.width])
+    plain.refuse_nan(bool((codes < 0).any()), fmt.name)
+    scales, outer = scale_codes(run.xp, run.work, run.table, run.scales, scale_nan)
+    zero_points = run.scales.offset
+    return Encoded(
+        fmt,
+        x.shape,
+        plan.source.name,
+        codes.astype(plain.code_dtype(fmt.element.bits)),
+        scales.astype(plain.code_dtype(fmt.scale.bits)),
+        None if outer is None or fmt.outer is None else outer.astype(plain.code_dtype(fmt.outer.scale.bits)),
+        None if zero_points is None else zero_points.astype(plain.code_dtype(fmt.element.bits)),
+        tuple(bits.astype(np.uint8) for bits in run.scales.micro),
+    )
+
+
+def _codes(xp, work, table, bits, scales, rounding, nan_code, bad_code):
+    return element_codes(xp, work, table, bits, scales, rounding, nan_code, bad_code)
+
+
+def nan_codes(fmt: ScaledFormat, nan: float | None) -> tuple[int, int, int]:
+    """Codes of NaN elements, of the elements of blocks that are NaN, and of NaN scales; -1 where there is none.
+
+    A block is marked by its scale where that has a NaN, and then its elements need none.
+    """
+    element, scale = fmt.element.nan_code, fmt.scale.nan_code
+    if nan is not None and element is None:
+        element = plain.encode_number(fmt.element, nan)
+    fallback = 0 if scale is not None else -1
+    return -1 if element is None else element, fallback if element is None else element, 0 if scale is None else scale
+
+
+def decode(encoded: Encoded, target: Layout, out: np.ndarray | None) -> np.ndarray:
+    """`emulate.decode` of codes of a scaled format."""
+    bits = decode_bits(encoded, target)
+    return plain.deliver(bits.view(plain.FLOATS[target.name]), out, plain.FLOATS[target.name])
+
+
+def decode_bits(encoded: Encoded, target: Layout) -> np.ndarray:
+    """Target bits of the values of codes in NumPy arrays."""
+    plan = decoding_plan(encoded, target)
+    fmt, layout = plan.fmt, plan.layout
+    if not encoded.elements.size:
+        return np.empty(encoded.shape, plain.BITS[target.width])
+    work, xp = work_of(plan, tuple(encoded.shape)), NumpyIntegers(layout.work_width)
+
+    def values(codes: np.ndarray, part: Any) -> np.ndarray:
+        return plain.decode_checked(codes, part, layout).astype(xp.dtype)
+
+    if fmt.zero_point:
+        plain.check_codes(encoded.elements, fmt.element)
+        split = np.broadcast_to(work.view.spread(encoded.zero_points.astype(xp.dtype)), _split_shape(work))
+        elements = integers_as_floats(xp, layout, encoded.elements.astype(xp.dtype) - work.view.join(split))
+    else:
+        elements = values(encoded.elements, fmt.element)
+    s = values(encoded.scales, fmt.scale)
+    outer = values(encoded.outer, fmt.outer.scale) if fmt.outer else None
+    levels = tuple(bits.astype(xp.dtype) for bits in encoded.micro)
+    return decoded(xp, work, plan.table, target, elements, s, outer, levels).astype(plain.BITS[target.width])
+
+
+def _split_shape(work: Work) -> list[int]:
+    return [n for pair in zip(work.view.grid, work.view.extents) for n in pair]
+
+
+def decoding_plan(encoded: Encoded, target: Layout) -> ScaledPlan:
+    """The plan by whose layout codes are decoded: that of an input of the encoded dtype.
+
+    Raises:
+        ValueError: codes of shapes that do not go together.
+    """
+    fmt: Any = encoded.fmt
+    plan = make_scaled_plan(fmt, None, None, None, encoded.dtype, target.name, None, True, None, True)
+    check_shapes(encoded, work_of(plan, tuple(encoded.shape)))
+    return plan
+
+
+def check_shapes(encoded: Encoded, work: Work) -> None:
+    """Raise unless every array has the shape that the format and the array's shape ask for."""
+    fmt: Any = encoded.fmt
+    grid, shape = work.view.grid, tuple(encoded.shape)
+    expected = {"elements": shape, "scales": grid}
+    expected |= {"outer": work.groups.grid} if work.groups is not None else {}
+    expected |= {"zero_points": grid} if fmt.zero_point else {}
+    expected |= {f"micro{k}": (*grid, fmt.block_size // size) for k, size in enumerate(fmt.micro)}
+    found = {name: tuple(array.shape) for name, array in encoded.arrays.items()}
+    if found != expected and prod(shape):
+        raise ValueError(f"{fmt.name}: expected arrays of shapes {expected} for an array of shape {shape}, got {found}")
