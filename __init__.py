@@ -9,13 +9,19 @@ hu.format("fp4_e2m1"), hu.list_formats()                        # what the forma
 hu.sweep("digits", formats=["e4m3", "int8"], store="runs.db")   # what they do to a model
 """
 
+from .emulate.complexes import from_widely_linear as from_widely_linear
+from .emulate.complexes import to_widely_linear as to_widely_linear
+from .emulate.encoded import Encoded as Encoded
+from .emulate.encoded import Scales as Scales
 from .emulate.philox import Shard as Shard
 from .emulate.philox import fold_stream as fold_stream
 from .emulate.quantize import decode as decode
 from .emulate.quantize import encode as encode
 from .emulate.quantize import quantize as quantize
+from .emulate.quantize import scales as scales
 from .emulate.traced import format_data as format_data
 from .formats.codebooks import CodebookFormat as CodebookFormat
+from .formats.complexes import ComplexFormat as ComplexFormat
 from .formats.floats import FloatFormat as FloatFormat
 from .formats.integers import IntFormat as IntFormat
 from .formats.catalogue import format as format
@@ -23,6 +29,8 @@ from .formats.catalogue import list_formats as list_formats
 from .formats.catalogue import list_scaled_formats as list_scaled_formats
 from .formats.rounding import Rounding as Rounding
 from .formats.rounding import stochastic as stochastic
+from .formats.scaled import ScaledFormat as ScaledFormat
+from .formats.scaled_registry import scaled as scaled
 from .sim.store import StoreError as StoreError
 from .sim.sweep import sweep as sweep
 

@@ -54,6 +54,15 @@ def settle(
     return xp.where(significand == 0, 0, bits)
 
 
+def narrow(xp: Integers, layout: Layout, target: Layout, x: Array) -> Array:
+    """Signed bits of x rounded to another dtype; what is too large, the bits of infinity too, becomes the largest."""
+    magnitude = x & layout.magnitude_mask
+    a, field = normalized(xp, layout, xp.minimum(magnitude, layout.infinity - 1))
+    surplus = layout.mantissa_bits - target.mantissa_bits
+    bits = settle(xp, target, a, a * 0, field + (target.bias - layout.bias - surplus), surplus, True)
+    return with_sign(xp, target, xp.where(magnitude > layout.infinity, target.nan, bits), x < 0)
+
+
 def multiply(
     xp: Integers,
     layout: Layout,
@@ -118,14 +127,24 @@ def _special(xp: Integers, layout: Layout, target: Layout, x: Array, magnitude: 
 
 
 def add(xp: Integers, layout: Layout, x: Array, y: Array, *, largest: bool = False) -> Array:
-    """x + y of finite numbers that are not negative, rounded once."""
-    m, guard = layout.mantissa_bits, 3
-    big, small = xp.maximum(x, y), xp.minimum(x, y)
-    (a, a_field), (b, b_field) = normalized(xp, layout, big), normalized(xp, layout, small)
+    """x + y of finite numbers, rounded once. A sum of zero is +0, unless both are -0.
+
+    The smaller magnitude is moved under the larger one with three guard bits. Of what it loses there a
+    difference takes one unit too much, so that in either case a positive tail is missing.
+    """
+    m, guard, mask = layout.mantissa_bits, 3, layout.magnitude_mask
+    swap = (x & mask) < (y & mask)
+    big, small = xp.where(swap, y, x), xp.where(swap, x, y)
+    (a, a_field), (b, b_field) = normalized(xp, layout, big & mask), normalized(xp, layout, small & mask)
     away = xp.where(b == 0, 0, xp.clip(a_field - b_field, 0, m + guard + 1))
     wide = b << guard
-    shifted = wide >> away
-    total = (a << guard) + shifted
-    lost = xp.integer((shifted << away) != wide)
-    carry = xp.integer(total >= (1 << (m + 1 + guard)))
-    return settle(xp, layout, total, lost, a_field - guard, guard + carry, largest)
+    moved = wide >> away
+    lost = xp.integer((moved << away) != wide)
+    total = (a << guard) + xp.where((big ^ small) < 0, -moved - lost, moved)
+    leading = xp.where(total < 16, xp.floor_log2(total), xp.floor_log2(total >> 4) + 4)
+    up = xp.clip(m - leading, 0, m)
+    bits = settle(
+        xp, layout, total << up, lost, a_field - guard - up, xp.clip(leading - m, 0, guard + 1), largest
+    )  # fmt: skip
+    negative = xp.where(total == 0, xp.integer((big < 0) & (small < 0)), xp.integer(big < 0)) == 1
+    return with_sign(xp, layout, bits, negative)

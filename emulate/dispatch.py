@@ -13,11 +13,25 @@ def backend_of(x: Any) -> ModuleType:
 
     The class hierarchy finds parameters, tracers and subclasses as well.
     """
+    return import_module(f".backends.{_backend_name(x)}", __package__)
+
+
+def scaled_backend_of(x: Any) -> ModuleType:
+    """The module for scaled formats of x."""
+    return import_module(f".backends.{_backend_name(x)}_scaled", __package__)
+
+
+def complex_backend_of(x: Any) -> ModuleType:
+    """The module for complex numbers of x."""
+    return import_module(f".backends.{_backend_name(x)}_complex", __package__)
+
+
+def _backend_name(x: Any) -> str:
     for base in type(x).__mro__:
         name = _BACKENDS.get(base.__module__.partition(".")[0])
         if name is not None:
-            return import_module(f".backends.{name}", __package__)
-    return import_module(".backends.numpy", __package__)
+            return name
+    return "numpy"
 
 
 def torch_is_compiling() -> bool:

@@ -99,6 +99,10 @@ class Arrays(Integers, Protocol):
         """Maximum over axes, which go away."""
         ...
 
+    def count(self, a: Array) -> Array:
+        """Sum of zeros and ones over the last axis."""
+        ...
+
     def sorted(self, a: Array) -> Array:
         """Ascending along the last axis."""
         ...

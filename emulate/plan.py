@@ -60,7 +60,13 @@ class Randomness:
 
 
 def make_plan(
-    fmt: Any, rounding: Any, overflow: str | None, source: str, out_dtype: Any, ste: str = "clip", codes: bool = False
+    fmt: Any,
+    rounding: Any,
+    overflow: str | None,
+    source: str,
+    out_dtype: Any,
+    ste: str | None = None,
+    codes: bool = False,
 ) -> Plan:
     """Resolve names and check that the pieces go together.
 
@@ -72,7 +78,8 @@ def make_plan(
     Raises:
         ValueError, TypeError: as the functions of `quantize` say.
     """
-    mode = named_rounding(rounding)
+    mode = named_rounding("nearest_even" if rounding is None else rounding)
+    ste = ste or "clip"
     if ste not in STE:
         raise ValueError(unknown("ste", str(ste), STE))
     from_layout = layout_named(source, "x")

@@ -1,27 +1,35 @@
-"""`quantize`, `encode` and `decode`: the one place where arguments are checked."""
+"""`quantize`, `encode`, `decode` and `scales`: the one place where arguments are checked."""
 
 from typing import Any
 
-from ..formats.registry import Format
-from ..formats.registry import plain_format as named_format
+from ..formats.catalogue import AnyFormat
+from ..formats.catalogue import format as any_format
+from ..formats.complexes import ComplexFormat
 from ..formats.rounding import Rounding
-from .dispatch import backend_of, torch_is_compiling
+from ..formats.scaled import ScaledFormat
+from .dispatch import backend_of, scaled_backend_of, torch_is_compiling
+from .encoded import Encoded, Scales
 from .layouts import LAYOUTS, fits, require_fit
-from .plan import Plan, Randomness, dtype_name, layout_named, make_plan
+from .plan import Plan, Randomness, dtype_name, layout_named
+from .scaled_plan import Options, ScaledPlan, plan_for
 from .tables import TracedFormat
 
 
 def quantize(
     x: Any,
-    fmt: str | Format | TracedFormat,
+    fmt: str | AnyFormat | TracedFormat,
     *,
-    rounding: str | Rounding = "nearest_even",
+    rounding: str | Rounding | None = None,
     overflow: str | None = None,
     seed: Any = None,
     step: Any = 0,
     stream: Any = 0,
     offset: Any = 0,
-    ste: str = "clip",
+    scale: Any = None,
+    scale_rounding: str | Rounding | None = None,
+    axis: int | tuple[int, ...] | None = None,
+    pad: bool = False,
+    ste: str | None = None,
     out: Any = None,
     out_dtype: Any = None,
 ) -> Any:
@@ -32,74 +40,101 @@ def quantize(
 
     Args:
         x: float16, bfloat16, float32 or float64; a NumPy array, torch tensor or JAX array of any shape
-            and strides, or a scalar or list, which come back as NumPy.
+            and strides, or a scalar or list, which come back as NumPy. Complex arrays, and pairs
+            (re, im) of arrays, are rounded by component, or by phase in a complex format.
         fmt: a format or its name, see `halfulp.format`; in JAX also a traced one, see `format_data`.
         rounding: nearest_even, nearest_away, nearest_zero, toward_zero, away, up, down, to_odd,
-            stochastic, stochastic_equal, or a `Rounding` such as `halfulp.stochastic(bits=8)`.
+            stochastic, stochastic_equal, or a `Rounding` such as `halfulp.stochastic(bits=8)`. Default:
+            the format's own, which is nearest_even for all but HiF4.
         overflow: what a rounded value beyond the largest becomes: 'saturate' the largest, infinities too;
             'propagate' the largest, infinities kept where the format has them; 'special' Inf, or NaN where
             there is no Inf; 'wrap' modulo 2**bits, integers only. Default: 'special' for floats of 15 bits
-            and more, otherwise 'saturate'.
+            and more, otherwise 'saturate'. Elements of scaled formats saturate or become 'special'.
         seed: for stochastic modes: an integer below 2**64, two uint32 words, a torch tensor, or a JAX key.
         step, stream: words that separate uses of one seed, 0 to 2**32 - 1; like seed they may be tensors.
         offset: position of x in a larger array, whose random bits it draws: the row-major index of its
             first element, or a `Shard`. Seed, step, stream and offset do nothing to deterministic modes.
-        ste: the gradient of a straight-through estimator: 'clip' passes where the magnitude rounds to at most the
-            largest value, 'identity' everywhere.
+        scale: of a scaled format: the scales to use in place of those of the data, as `scales` returns
+            them, or an array of one number a block.
+        scale_rounding: of a scaled format: a rounding of the ideal scales in place of the format's rule.
+        axis: of a scaled format: the axis, or axes, along which its blocks run.
+        pad: whether a last block may be ragged; it is then scaled by the elements it has.
+        ste: the gradient of a straight-through estimator: 'clip' passes where the magnitude rounds to at
+            most the largest value, 'identity' everywhere. Default: 'clip', but 'identity' where scales
+            follow the data.
         out: array the result is written to and returned; x itself to work in place. Not for JAX.
         out_dtype: dtype of the result where it is not x's.
 
     Returns:
-        Values of the format, in the type, shape, dtype and device of x.
+        Values of the format, in the type, shape, dtype and device of x. Values of a scaled format, elements
+        times scales, are rounded once to that dtype and never become infinite.
 
     Raises:
         ValueError: an unknown name; a dtype that does not hold the format's values; a stochastic mode
-            without a seed; an `out` of another shape or that cannot be written.
-        TypeError: input or `out` of another type or dtype.
+            without a seed; an `out` of another shape or that cannot be written; blocks that do not divide
+            the shape; options that do not go with the format.
+        TypeError: input, scales or `out` of another type or dtype.
 
     Example:
         >>> quantize([0.3, 1.75, 5.0, 100.0], "fp4_e2m1")
         array([0.5, 2. , 4. , 6. ])
+        >>> quantize([0.3, 1.75, 5.0, 100.0], "int8_per_tensor")
+        array([  0.        ,   1.57480315,   4.72440945, 100.        ])
     """
     if torch_is_compiling():
         from .backends.torch import quantize_compiled
 
-        return quantize_compiled(x, fmt, rounding, overflow, seed, step, stream, offset, ste, out, out_dtype)
+        return quantize_compiled(
+            x, fmt, rounding, overflow, seed, step, stream, offset, scale, scale_rounding, axis, pad,
+            ste, out, out_dtype,
+        )  # fmt: skip
+    options = Options(rounding, scale_rounding, overflow, out_dtype, ste, axis, pad, scale is not None)
+    randomness = Randomness(seed, step, stream, offset)
+    if _is_complex(x, fmt):
+        from .complexes import quantize_complex
+
+        return quantize_complex(x, fmt, options, randomness, out)
     backend = backend_of(x)
     array = backend.as_array(x)
     if isinstance(fmt, TracedFormat) and not hasattr(backend, "traced"):
         raise TypeError("traced formats are for JAX arrays; pass a format or its name")
-    plan = make_plan(fmt, rounding, overflow, backend.dtype_name(array), out_dtype, ste)
-    randomness = _randomness(plan, seed, step, stream, offset)
+    plan = plan_for(fmt, backend.dtype_name(array), options)
+    _check_randomness(plan, randomness)
     if out is not None:
         backend.check_out(out, array, plan.target.name)
+    if isinstance(plan, ScaledPlan):
+        return _as_given(x, scaled_backend_of(x).quantize(array, plan, randomness, scale, out), out)
     return _as_given(x, backend.quantize(array, plan, randomness, out), out)
 
 
 def encode(
     x: Any,
-    fmt: str | Format,
+    fmt: str | AnyFormat,
     *,
-    rounding: str | Rounding = "nearest_even",
+    rounding: str | Rounding | None = None,
     overflow: str | None = None,
     seed: Any = None,
     step: Any = 0,
     stream: Any = 0,
     offset: Any = 0,
+    scale_rounding: str | Rounding | None = None,
+    axis: int | tuple[int, ...] | None = None,
+    pad: bool = False,
     nan: float | None = None,
     out: Any = None,
 ) -> Any:
     """Round every element of x and return the codes, one unsigned integer an element.
 
     Args:
-        x, fmt, rounding, overflow, seed, step, stream, offset: as in `quantize`; the values need not fit
-            the dtype of x.
+        x, fmt, rounding, overflow, seed, step, stream, offset, scale_rounding, axis, pad: as in `quantize`;
+            the values need not fit the dtype of x.
         nan: the number whose code stands for NaN in a format without NaN. Under `jax.jit` such formats
-            need it, since a trace cannot look for NaN.
-        out: integer array of the codes' dtype to write to.
+            need it, since a trace cannot look for NaN; a scale that has a NaN marks the blocks that hold one.
+        out: integer array of the codes' dtype to write to; not for scaled formats.
 
     Returns:
-        uint8, uint16 or uint32, the narrowest that holds a code, in the shape of x.
+        uint8, uint16 or uint32, the narrowest that holds a code, in the shape of x. For scaled and complex
+        formats an `Encoded`: codes of elements, of scales, and whatever else the format has.
 
     Raises:
         ValueError: as `quantize`; NaN in x, or from overflow, for a format that has no code for it.
@@ -107,43 +142,64 @@ def encode(
     Example:
         >>> encode([1.0, -1.0, 448.0, float("nan")], "fp8_e4m3")
         array([ 56, 184, 126, 127], dtype=uint8)
+        >>> encode([0.5, -3.0, 448.0, 0.0], "int8_per_tensor").elements
+        array([  0, 255, 127,   0], dtype=uint8)
     """
-    backend = backend_of(x)
-    array = backend.as_array(x)
     if isinstance(fmt, TracedFormat):
         raise TypeError("encode needs a format that is not traced; pass its name")
-    plan = make_plan(fmt, rounding, overflow, backend.dtype_name(array), None, codes=True)
-    randomness = _randomness(plan, seed, step, stream, offset)
+    options = Options(rounding, scale_rounding, overflow, axis=axis, pad=pad, codes=True)
+    randomness = Randomness(seed, step, stream, offset)
+    if isinstance(any_format(fmt), ComplexFormat):
+        from .complexes import encode_complex
+
+        return encode_complex(x, fmt, options)
+    backend = backend_of(x)
+    array = backend.as_array(x)
+    plan = plan_for(fmt, backend.dtype_name(array), options)
+    _check_randomness(plan, randomness)
+    if isinstance(plan, ScaledPlan):
+        if out is not None:
+            raise ValueError(f"{plan.fmt.name}: codes of scaled formats are several arrays; leave out out=")
+        return scaled_backend_of(x).encode(array, plan, randomness, nan)
     if out is not None:
         backend.check_out(out, array, backend.code_dtype_name(plan.fmt))
     return _as_given(x, backend.encode(array, plan, randomness, nan, out), out)
 
 
-def decode(codes: Any, fmt: str | Format, *, out_dtype: Any = None, out: Any = None) -> Any:
+def decode(codes: Any, fmt: str | AnyFormat | None = None, *, out_dtype: Any = None, out: Any = None) -> Any:
     """The values of codes.
 
     Args:
         codes: integers, in any shape; 0 <= code < 2**bits. Under `jax.jit` that is not checked, and
-            other codes give NaN.
-        fmt: a format or its name.
+            other codes give NaN. Or an `Encoded` of a scaled or complex format.
+        fmt: a format or its name; not needed for `Encoded`.
         out_dtype: float16, bfloat16, float32 or float64; default float32, or float64 where the values
-            need it.
+            need it; of an `Encoded` the dtype that was encoded.
         out: float array to write to. Not for JAX.
 
     Returns:
         Values in the shape of codes; NaN for codes without a value.
 
     Raises:
-        ValueError: a code out of range, or a dtype that does not hold the format's values.
+        ValueError: a code out of range, a dtype that does not hold the format's values, or arrays of
+            shapes that do not go together.
         TypeError: codes that are not integers.
 
     Example:
         >>> decode([0, 1, 2, 3, 4, 5, 6, 7], "fp4_e2m1")
         array([0. , 0.5, 1. , 1.5, 2. , 3. , 4. , 6. ], dtype=float32)
+        >>> decode(encode([0.5, -3.0, 448.0, 0.0], "int8_per_tensor"))
+        array([  0.        ,  -3.52755906, 448.        ,   0.        ])
     """
+    if isinstance(codes, Encoded):
+        return _decode_encoded(codes, fmt, out_dtype, out)
     backend = backend_of(codes)
     array = backend.as_codes(codes)
-    resolved = named_format(fmt)
+    if fmt is None:
+        raise TypeError("decode needs the format of the codes; pass its name")
+    resolved: Any = any_format(fmt)
+    if isinstance(resolved, ScaledFormat | ComplexFormat):
+        raise TypeError(f"{resolved.name}: expected what hu.encode returns, got {type(codes).__name__} of codes alone")
     default = "float32" if fits(resolved, LAYOUTS["float32"]) else "float64"
     target = layout_named(dtype_name(out_dtype or default), "out_dtype")
     require_fit(resolved, target)
@@ -152,12 +208,74 @@ def decode(codes: Any, fmt: str | Format, *, out_dtype: Any = None, out: Any = N
     return _as_given(codes, backend.decode(array, resolved, target, out), out)
 
 
-def _randomness(plan: Plan, seed: Any, step: Any, stream: Any, offset: Any) -> Randomness:
-    if plan.rounding.stochastic and seed is None:
-        raise ValueError(f"rounding {plan.rounding.name!r} needs a seed; pass seed=0, and step= to vary it")
-    if isinstance(offset, int) and offset < 0:
-        raise ValueError(f"expected offset >= 0, got {offset}")
-    return Randomness(seed, step, stream, offset)
+def _decode_encoded(codes: Encoded, fmt: Any, out_dtype: Any, out: Any) -> Any:
+    if fmt is not None and any_format(fmt) != codes.fmt:
+        raise ValueError(f"the codes are of {codes.fmt.name}, got {any_format(fmt).name}; leave the format out")
+    if isinstance(codes.fmt, ComplexFormat):
+        from .complexes import decode_complex
+
+        return decode_complex(codes, out)
+    target = layout_named(dtype_name(out_dtype or codes.dtype), "out_dtype")
+    if out is not None:
+        backend_of(codes.elements).check_out(out, codes.elements, target.name)
+    return scaled_backend_of(codes.elements).decode(codes, target, out)
+
+
+def scales(
+    x: Any,
+    fmt: str | ScaledFormat,
+    *,
+    seed: Any = None,
+    step: Any = 0,
+    stream: Any = 0,
+    offset: Any = 0,
+    scale_rounding: str | Rounding | None = None,
+    axis: int | tuple[int, ...] | None = None,
+    pad: bool = False,
+) -> Scales:
+    """The scales that `quantize` would use, to look at or to pass to it as `scale=`.
+
+    Args:
+        x: as in `quantize`, of one or more elements.
+        fmt: a scaled format or its name.
+        seed, step, stream, offset, scale_rounding, axis, pad: as in `quantize`.
+
+    Returns:
+        `Scales` in float32 (float64 for float64 input), over the grid of blocks; 0 for blocks that are
+        zero (the smallest scale where the format has no zero), NaN for blocks that are NaN.
+
+    Raises:
+        ValueError: as `quantize`; a format without scales; an empty array.
+
+    Example:
+        >>> scales([0.5, -3.0, 448.0, 0.0], "mxfp4", pad=True).decode
+        array([64.])
+    """
+    backend = backend_of(x)
+    array = backend.as_array(x)
+    plan = plan_for(fmt, backend.dtype_name(array), Options(None, scale_rounding, axis=axis, pad=pad))
+    if not isinstance(plan, ScaledPlan):
+        name = "a traced format" if isinstance(plan.fmt, TracedFormat) else plan.fmt.name
+        raise ValueError(f"{name} has no scales; expected a scaled format, e.g. 'mxfp4' or 'int8_per_row'")
+    randomness = Randomness(seed, step, stream, offset)
+    _check_randomness(plan, randomness)
+    return scaled_backend_of(x).find_scales(array, plan, randomness)
+
+
+def _is_complex(x: Any, fmt: Any) -> bool:
+    if isinstance(fmt, str | ScaledFormat | ComplexFormat) and isinstance(any_format(fmt), ComplexFormat):
+        return True
+    dtype = getattr(x, "dtype", None)
+    return isinstance(x, complex) or (dtype is not None and "complex" in str(dtype))
+
+
+def _check_randomness(plan: Plan | ScaledPlan, randomness: Randomness) -> None:
+    modes = [plan.rounding, plan.scale_rounding] if isinstance(plan, ScaledPlan) else [plan.rounding]
+    for mode in modes:
+        if mode is not None and mode.stochastic and randomness.seed is None:
+            raise ValueError(f"rounding {mode.name!r} needs a seed; pass seed=0, and step= to vary it")
+    if isinstance(randomness.offset, int) and randomness.offset < 0:
+        raise ValueError(f"expected offset >= 0, got {randomness.offset}")
 
 
 def _as_given(x: Any, result: Any, out: Any) -> Any:

@@ -7,7 +7,7 @@ rounded, and its value q * D is rounded once to the dtype of the result; finite 
 
 from typing import NamedTuple
 
-from .arithmetic import divide, multiply, normalized, settle
+from .arithmetic import divide, multiply, narrow, normalized, settle
 from .codebook_kernels import key_of, round_to_codebook
 from .kernels import encode_grid, magnitude_code, round_magnitude, round_to_grid, signed_code
 from .layouts import Layout
@@ -62,7 +62,7 @@ def block_scales(
 
         def step(k, state):
             best, least = state
-            candidate = with_factor(xp.array(table.factors)[k])
+            candidate = with_factor(xp.take(factors, k))
             its_error = error(candidate)
             better = its_error < least
             changed = {
@@ -72,9 +72,9 @@ def block_scales(
             zero = xp.where(better, candidate.zero, best.zero) == 1
             return best._replace(**changed, zero=zero), xp.where(better, its_error, least)
 
-        first = with_factor(table.factors[0])
-        state = (first, error(first))
-        return xp.repeat(work.structure.searches - 1, lambda k, state: step(k + 1, state), state)[0]
+        factors = xp.array(table.factors)
+        worst = found.top * 0 + work.layout.infinity
+        return xp.repeat(work.structure.searches, step, (with_factor(table.factors[0]), worst))[0]
 
     return scales_of(xp, work, table, bits, found, draw, search)
 
@@ -253,11 +253,7 @@ def _shifted_values(
     xp: Arrays, layout: Layout, target: Layout, table: ScaledTable, bits: Array, scales: Spread, rounding: Rounding
 ) -> Array:
     _, signed = _shifted(xp, layout, table, bits, scales, rounding)
-    magnitude = signed & layout.magnitude_mask
-    a, field = normalized(xp, layout, xp.minimum(magnitude, layout.infinity - 1))
-    surplus = layout.mantissa_bits - target.mantissa_bits
-    values = settle(xp, target, a, a * 0, field + (target.bias - layout.bias - surplus), surplus, True)
-    return with_sign(xp, target, xp.where(magnitude > layout.infinity, target.nan, values), signed < 0)
+    return narrow(xp, layout, target, signed)
 
 
 def _shifted_codes(

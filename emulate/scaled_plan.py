@@ -3,15 +3,17 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..formats.catalogue import format as any_format
+from ..formats.complexes import ComplexFormat
 from ..formats.registry import Format
 from ..formats.rounding import Rounding
 from ..formats.rounding import rounding as named_rounding
 from ..formats.scaled import ScaledFormat
 from ..formats.suggest import unknown
 from .layouts import LAYOUTS, Layout, fits
-from .plan import STE, dtype_name, layout_named
+from .plan import STE, Plan, dtype_name, layout_named, make_plan
 from .scaled_tables import ScaledTable, Structure, structure_of, tabulate_scaled
-from .tables import Mode, mode_of
+from .tables import Mode, TracedFormat, mode_of
 
 OVERFLOWS = ("saturate", "special")
 """What elements beyond the largest become in scaled formats."""
@@ -67,42 +69,71 @@ class ScaledPlan:
         return self.scale_rounding is not None and self.scale_rounding.stochastic
 
 
-def make_scaled_plan(
-    fmt: ScaledFormat,
-    rounding: Any,
-    scale_rounding: Any,
-    overflow: str | None,
-    source: str,
-    out_dtype: Any,
-    ste: str | None,
-    pad: bool,
-    axis: Any,
-    given: bool,
-) -> ScaledPlan:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a call says besides its format, as the user typed it; see `quantize.quantize`."""
+
+    rounding: Any = None
+    scale_rounding: Any = None
+    overflow: str | None = None
+    out_dtype: Any = None
+    ste: str | None = None
+    axis: Any = None
+    pad: bool = False
+    given: bool = False
+    codes: bool = False
+
+    def check_unscaled(self, name: str) -> None:
+        """Raise for options that only scaled formats have."""
+        named = {"scale_rounding": self.scale_rounding, "axis": self.axis, "pad": self.pad, "scale": self.given}
+        extra = [key for key, value in named.items() if value is not None and value is not False]
+        if extra:
+            raise ValueError(f"{name} has no scales, so {' and '.join(extra)} say nothing; leave them out")
+
+
+def plan_for(fmt: Any, source: str, options: Options) -> Plan | ScaledPlan:
     """Resolve names and check that the pieces go together.
+
+    Args:
+        fmt: an unscaled, traced or scaled format, or a name.
+        source: dtype name of the input.
 
     Raises:
         ValueError, TypeError: as the functions of `quantize` say.
     """
-    if axis is not None:
-        fmt = fmt.along(axis)
-    mode = named_rounding(fmt.rounding if rounding is None else rounding)
-    scale_mode = None if scale_rounding is None else named_rounding(scale_rounding)
-    if scale_mode is not None and (fmt.zero_point or not fmt.dynamic or given):
+    resolved = fmt if isinstance(fmt, TracedFormat) else any_format(fmt)
+    if isinstance(resolved, ComplexFormat):
+        raise TypeError(f"{resolved.name} is for complex numbers; pass a complex array or a pair (re, im)")
+    if isinstance(resolved, ScaledFormat):
+        return make_scaled_plan(resolved, source, options)
+    options.check_unscaled("a traced format" if isinstance(resolved, TracedFormat) else resolved.name)
+    return make_plan(
+        resolved, options.rounding, options.overflow, source, options.out_dtype, options.ste, options.codes
+    )  # fmt: skip
+
+
+def make_scaled_plan(fmt: ScaledFormat, source: str, options: Options) -> ScaledPlan:
+    """As `plan_for`, of a scaled format."""
+    if options.axis is not None:
+        fmt = fmt.along(options.axis)
+    mode = named_rounding(fmt.rounding if options.rounding is None else options.rounding)
+    scale_mode = None if options.scale_rounding is None else named_rounding(options.scale_rounding)
+    if scale_mode is not None and (fmt.zero_point or not fmt.dynamic or options.given):
         reason = "a zero point" if fmt.zero_point else "scales that are given"
         raise ValueError(f"{fmt.name}: scale_rounding does not go with {reason}; leave it out")
-    if overflow is not None and overflow not in OVERFLOWS:
+    overflow = options.overflow or "saturate"
+    if overflow not in OVERFLOWS:
         raise ValueError(
             f"{fmt.name}: elements saturate, or overflow='special' makes Inf or NaN of them; got {overflow!r}"
         )
-    ste = ste or ("identity" if fmt.dynamic and not given else "clip")
+    ste = options.ste or ("identity" if fmt.dynamic and not options.given else "clip")
     if ste not in STE:
         raise ValueError(unknown("ste", str(ste), STE))
     from_layout = layout_named(source, "x")
-    target = from_layout if out_dtype is None else layout_named(dtype_name(out_dtype), "out_dtype")
+    target = from_layout if options.out_dtype is None else layout_named(dtype_name(options.out_dtype), "out_dtype")
     layout = work_layout(fmt, from_layout)
     return ScaledPlan(
-        fmt, mode, scale_mode, overflow or "saturate", from_layout, layout, target, ste, bool(pad), given
+        fmt, mode, scale_mode, overflow, from_layout, layout, target, ste, bool(options.pad), options.given
     )  # fmt: skip
 
 

@@ -123,6 +123,7 @@ def tabulate_scaled(fmt: ScaledFormat, layout: Layout) -> ScaledTable:
     numerator = nearest_bits(layout, fmt.goal * fmt.scale_target)
     smallest = fmt.scale.min_positive
     static = fmt.rule.parameter if fmt.rule.statistic == "static" else None
+    integer = np.int64 if layout.work_width == 64 else np.int32
     return ScaledTable(
         element=tabulate(fmt.element, layout),
         scale=scale,
@@ -136,7 +137,7 @@ def tabulate_scaled(fmt: ScaledFormat, layout: Layout) -> ScaledTable:
         smallest=nearest_bits(layout, smallest),
         epsilon=nearest_bits(layout, Fraction(fmt.epsilon or 1)),
         static=nearest_bits(layout, Fraction(static or 1)),
-        factors=np.array([nearest_bits(layout, Fraction(factor)) for factor in fmt.rule.search or (1.0,)]),
+        factors=np.array([nearest_bits(layout, Fraction(f)) for f in fmt.rule.search or (1.0,)], integer),
         levels=(1 << fmt.element.bits) - 1 if fmt.zero_point else 0,
     )
 

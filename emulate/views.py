@@ -77,6 +77,17 @@ class View:
         order = [k // 2 + depth * (k % 2) for k in range(2 * depth)]
         return xp.transpose(a.reshape(*self.grid, *self.extents), order)
 
+    def inside(self, xp: Arrays) -> Any:
+        """Whether an element of the split array is one of the array, and no padding; broadcasts to it."""
+        found = np.ones((1,) * (2 * len(self.grid)), bool)
+        for axis, (g, b, n, missing) in enumerate(zip(self.grid, self.extents, self.lengths, self.padding)):
+            if missing:
+                along = (np.arange(g * b) < n).reshape(
+                    [m for k in range(len(self.grid)) for m in ((g, b) if k == axis else (1, 1))]
+                )
+                found = found & along
+        return xp.array(found) == 1
+
     def counts(self) -> np.ndarray:
         """How many elements of the array each block has: over the grid, or one number for all."""
         found = np.ones((1,) * len(self.grid), np.int64)

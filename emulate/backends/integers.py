@@ -78,6 +78,9 @@ class NumpyIntegers:
     def largest(self, a, axes):
         return a.max(axis=tuple(axes))
 
+    def count(self, a):
+        return a.sum(axis=-1).astype(self.dtype)
+
     def sorted(self, a):
         return np.sort(a, axis=-1)
 

@@ -49,12 +49,12 @@ class _Data(NamedTuple):
     noise: tuple[jax.Array, jax.Array] | None
 
 
-_SIGNED = {16: jnp.int16, 32: jnp.int32, 64: jnp.int64}
+SIGNED = {16: jnp.int16, 32: jnp.int32, 64: jnp.int64}
 
 
 def _load(static: _Static, x: jax.Array) -> tuple[JaxIntegers, jax.Array]:
     """Bits of x in the compute dtype, sign-extended."""
-    bits = lax.bitcast_convert_type(x, _SIGNED[static.source.width])
+    bits = lax.bitcast_convert_type(x, SIGNED[static.source.width])
     xp = JaxIntegers(static.layout.work_width)
     bits = bits.astype(xp.dtype)
     if static.layout is not static.source:
@@ -67,11 +67,12 @@ def _store(static: _Static, bits: jax.Array) -> jax.Array:
     if static.layout is not static.target:
         xp = JaxIntegers(max(static.layout.work_width, static.target.work_width))
         bits = numbers.convert(xp, static.layout, static.target, bits.astype(xp.dtype))
-    return _floats(static.target, bits)
+    return floats(static.target, bits)
 
 
-def _floats(target: Layout, bits: jax.Array) -> jax.Array:
-    return lax.bitcast_convert_type(bits.astype(_SIGNED[target.width]), jnp.dtype(target.name))
+def floats(target: Layout, bits: jax.Array) -> jax.Array:
+    """Floats of a dtype from their bits."""
+    return lax.bitcast_convert_type(bits.astype(SIGNED[target.width]), jnp.dtype(target.name))
 
 
 def _words(static: _Static, x: jax.Array, noise) -> jax.Array | None:
@@ -169,22 +170,23 @@ def quantize(x: jax.Array, plan: Plan, randomness: Randomness, out: None) -> jax
 
 
 def _prepare(x: jax.Array, plan: Plan, randomness: Randomness) -> tuple[_Static, _Data]:
-    _require_x64(plan.layout, plan.target)
+    require_x64(plan.layout, plan.target)
     place, noise = None, None
     if plan.rounding.stochastic:
-        place, start = _place(randomness.offset, x.shape, plan.layout.words)
-        noise = (_key(randomness), start)
+        place, start = place_of(randomness.offset, x.shape, plan.layout.words)
+        noise = (key_of(randomness), start)
     static = _Static(plan.overflow, plan.source, plan.layout, plan.target, place, plan.ste)
-    table = plan.table if isinstance(plan.fmt, TracedFormat) else _arrays(plan.table, plan.layout)
-    return static, _Data(table, _arrays(plan.mode, plan.layout), noise)
+    table = plan.table if isinstance(plan.fmt, TracedFormat) else arrays(plan.table, plan.layout)
+    return static, _Data(table, arrays(plan.mode, plan.layout), noise)
 
 
-def _require_x64(*layouts: Layout) -> None:
+def require_x64(*layouts: Layout) -> None:
+    """Raise where a dtype is float64 and JAX has that off."""
     if any(layout.width == 64 for layout in layouts) and jax.dtypes.canonicalize_dtype(np.float64) != np.float64:
         raise ValueError("this needs float64, which JAX has off; call jax.config.update('jax_enable_x64', True) first")
 
 
-def _key(randomness: Randomness) -> jax.Array:
+def key_of(randomness: Randomness) -> jax.Array:
     """(stream, step, seed low word, seed high word) as uint32."""
     return jnp.concatenate(
         [_word("stream", randomness.stream), _word("step", randomness.step), _seed_words(randomness.seed)]
@@ -210,7 +212,7 @@ def _seed_words(seed: Any) -> jax.Array:
     return seed.astype(jnp.uint32)
 
 
-def _place(offset: Any, shape: tuple[int, ...], words: int) -> tuple[Place, jax.Array]:
+def place_of(offset: Any, shape: tuple[int, ...], words: int) -> tuple[Place, jax.Array]:
     """What is static about the array's place, and its start as uint32 words."""
     if isinstance(offset, Shard):
         offset.check(shape)
@@ -250,7 +252,7 @@ def _refuse_nan(static: _Static, x: jax.Array, data: _Data, name: str) -> None:
     if static.overflow in ("special", "wrap"):
         layout = static.layout
         values = _quantize_jit(replace(static, target=layout), x, data)
-    bits = lax.bitcast_convert_type(values, _SIGNED[layout.width])
+    bits = lax.bitcast_convert_type(values, SIGNED[layout.width])
     numpy_backend.refuse_nan(bool(((bits & layout.magnitude_mask) > layout.infinity).any()), name)
 
 
@@ -267,12 +269,12 @@ def as_codes(codes: jax.Array) -> jax.Array:
 
 def decode(codes: jax.Array, fmt: Format, target: Layout, out: None) -> jax.Array:
     """`emulate.decode` on JAX arrays."""
-    _require_x64(target)
+    require_x64(target)
     if not isinstance(codes, Tracer):
         numpy_backend.check_codes(np.asarray(codes), fmt)
     if fmt.bits <= 16:
         return _look_up(target, codes, numpy_backend.decoding_table(fmt, target))
-    return _decode_jit(target, codes, _arrays(numpy_backend.grid_of(fmt, target), target))
+    return _decode_jit(target, codes, arrays(numpy_backend.grid_of(fmt, target), target))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -280,21 +282,21 @@ def _look_up(target: Layout, codes: jax.Array, table: jax.Array) -> jax.Array:
     index = codes.astype(jnp.int32)
     known = (index >= 0) & (index < table.size)
     bits = jnp.where(known, jnp.asarray(table)[jnp.where(known, index, 0)], target.nan)
-    return _floats(target, bits)
+    return floats(target, bits)
 
 
 @partial(jax.jit, static_argnums=0)
 def _decode_jit(target: Layout, codes: jax.Array, grid: Grid) -> jax.Array:
     xp = JaxIntegers(target.work_width)
-    return _floats(target, kernels.decode_grid(xp, target, grid, codes.astype(xp.dtype)))
+    return floats(target, kernels.decode_grid(xp, target, grid, codes.astype(xp.dtype)))
 
 
 def traced(table: Grid | Codebook, layout: Layout) -> TracedFormat:
     """A traced format of arrays that JAX takes."""
-    return TracedFormat(_arrays(table, layout), layout.name)
+    return TracedFormat(arrays(table, layout), layout.name)
 
 
-def _arrays(table: Any, layout: Layout) -> Any:
+def arrays(table: Any, layout: Layout) -> Any:
     """The integers as arrays, so that jit does not compile anew for each format or rounding."""
     integer = np.int64 if layout.width == 64 else np.int32
     return type(table)(*(np.asarray(field, integer) for field in table))

@@ -74,6 +74,9 @@ class JaxIntegers:
     def largest(self, a, axes):
         return a.max(axis=tuple(axes))
 
+    def count(self, a):
+        return a.sum(axis=-1).astype(self.dtype)
+
     def sorted(self, a):
         return jnp.sort(a, axis=-1)
 
@@ -84,12 +87,7 @@ class JaxIntegers:
         return jnp.asarray(values, self.dtype)
 
     def repeat(self, times, body, state):
-        return lax.fori_loop(0, times, body, state) if times > 4 else self._unrolled(times, body, state)
-
-    def _unrolled(self, times, body, state):
-        for k in range(times):
-            state = body(k, state)
-        return state
+        return lax.fori_loop(0, times, body, state)
 
 
 def high_product(a: jax.Array, b: jax.Array | int) -> jax.Array:

@@ -15,7 +15,7 @@ from ..layouts import Layout
 from ..philox import Shard, fold_stream
 from ..plan import Randomness
 from ..scaled_kernels import Rounding, Spread, element_codes, element_values, in_range, spread
-from ..scaled_plan import ScaledPlan, make_scaled_plan
+from ..scaled_plan import Options, ScaledPlan, make_scaled_plan
 from ..scaled_run import decoded, integers_as_floats, load, scale_codes, scales_for, used_scales, work_of
 from ..scales import Draw, Work
 from ..tables import mode_of
@@ -203,22 +203,32 @@ def in_range_bits(bits: np.ndarray, plan: ScaledPlan, noise: Noises, given: tupl
 
 def find_scales(x: np.ndarray, plan: ScaledPlan, randomness: Randomness) -> Scales:
     """`emulate.scales` on arrays."""
-    run = _pass(x, plan, randomness)
-    floats = plain.FLOATS[plan.layout.name]
-    decode = used_scales(run.xp, run.work, run.scales).view(floats)
+    return scales_of_bits(plain.bits_of(x, plan.source), noises(plan, randomness, x.shape), plan)
+
+
+def scales_of_bits(bits: np.ndarray, noise: Noises, plan: ScaledPlan) -> Scales:
+    """The scales of numbers given by their bits."""
+    _require_elements(bits)
+    run = Pass(bits, plan, (None, noise[1]), None)
+    decode = used_scales(run.xp, run.work, run.scales).view(plain.FLOATS[plan.layout.name])
     offset = None if run.scales.offset is None else run.scales.offset.astype(np.int32)
     return Scales(decode, offset, tuple(bits.astype(np.uint8) for bits in run.scales.micro))
 
 
-def _pass(x: np.ndarray, plan: ScaledPlan, randomness: Randomness) -> "Pass":
-    if not x.size:
-        raise ValueError(f"expected an array with elements, got shape {x.shape}; an empty one has no scales")
-    return Pass(plain.bits_of(x, plan.source), plan, noises(plan, randomness, x.shape), None)
+def _require_elements(bits: np.ndarray) -> None:
+    if not bits.size:
+        raise ValueError(f"expected an array with elements, got shape {bits.shape}; an empty one has no scales")
 
 
 def encode(x: np.ndarray, plan: ScaledPlan, randomness: Randomness, nan: float | None) -> Encoded:
     """`emulate.encode` on arrays."""
-    run, fmt = _pass(x, plan, randomness), plan.fmt
+    return encode_bits(plain.bits_of(x, plan.source), noises(plan, randomness, x.shape), plan, nan)
+
+
+def encode_bits(bits: np.ndarray, noise: Noises, plan: ScaledPlan, nan: float | None) -> Encoded:
+    """Codes of numbers given by their bits."""
+    _require_elements(bits)
+    run, fmt = Pass(bits, plan, noise, None), plan.fmt
     nan_code, bad_code, scale_nan = nan_codes(fmt, nan)
     codes = run.run(partial(_codes, nan_code=nan_code, bad_code=bad_code), plain.BITS[plan.layout.width])
     plain.refuse_nan(bool((codes < 0).any()), fmt.name)
@@ -226,7 +236,7 @@ def encode(x: np.ndarray, plan: ScaledPlan, randomness: Randomness, nan: float |
     zero_points = run.scales.offset
     return Encoded(
         fmt,
-        x.shape,
+        bits.shape,
         plan.source.name,
         codes.astype(plain.code_dtype(fmt.element.bits)),
         scales.astype(plain.code_dtype(fmt.scale.bits)),
@@ -271,7 +281,7 @@ def decode_bits(encoded: Encoded, target: Layout) -> np.ndarray:
 
     if fmt.zero_point:
         plain.check_codes(encoded.elements, fmt.element)
-        split = np.broadcast_to(work.view.spread(encoded.zero_points.astype(xp.dtype)), _split_shape(work))
+        split = np.broadcast_to(work.view.spread(encoded.zero_points.astype(xp.dtype)), split_shape(work))
         elements = integers_as_floats(xp, layout, encoded.elements.astype(xp.dtype) - work.view.join(split))
     else:
         elements = values(encoded.elements, fmt.element)
@@ -281,7 +291,8 @@ def decode_bits(encoded: Encoded, target: Layout) -> np.ndarray:
     return decoded(xp, work, plan.table, target, elements, s, outer, levels).astype(plain.BITS[target.width])
 
 
-def _split_shape(work: Work) -> list[int]:
+def split_shape(work: Work) -> list[int]:
+    """Shape of the split array."""
     return [n for pair in zip(work.view.grid, work.view.extents) for n in pair]
 
 
@@ -292,7 +303,7 @@ def decoding_plan(encoded: Encoded, target: Layout) -> ScaledPlan:
         ValueError: codes of shapes that do not go together.
     """
     fmt: Any = encoded.fmt
-    plan = make_scaled_plan(fmt, None, None, None, encoded.dtype, target.name, None, True, None, True)
+    plan = make_scaled_plan(fmt, encoded.dtype, Options(out_dtype=target.name, pad=True, given=True))
     check_shapes(encoded, work_of(plan, tuple(encoded.shape)))
     return plan
 

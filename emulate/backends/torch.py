@@ -12,7 +12,7 @@ from ..layouts import Layout
 from ..philox import Shard
 from ..plan import Plan, Randomness
 from . import numpy as numpy_backend
-from .torch_autograd import Compiled, Eager, is_plain, transforms_active
+from .torch_autograd import Compiled, Eager, Names, is_plain, transforms_active
 from .torch_kernel import BITS, Offset, as_array, dtype_name, key_of, plain_noise, quantize_plain, torch_dtype
 
 __all__ = ["as_array", "dtype_name"]
@@ -44,22 +44,31 @@ def quantize(x: torch.Tensor, plan: Plan, randomness: Randomness, out: torch.Ten
     if out is not None:
         return quantize_plain(x, plan, key, offset, out)
     if transforms_active() or (x.requires_grad and torch.is_grad_enabled()) or not is_plain(x):
-        return Eager.apply(x, key, plan, offset)[0]
+        return Eager.apply(x, key, None, plan, offset, None)[0]
     return quantize_plain(x, plan, key, offset)
 
 
-def quantize_compiled(x, fmt, rounding, overflow, seed, step, stream, offset, ste, out, out_dtype):
+def quantize_compiled(
+    x, fmt, rounding, overflow, seed, step, stream, offset, scale, scale_rounding, axis, pad, ste, out, out_dtype
+):  # fmt: skip
     """`emulate.quantize` while `torch.compile` traces: nothing here but names, tensors and one Function."""
     if out is not None:
         raise ValueError("out= is not traced by torch.compile; leave it out, the compiler reuses memory itself")
+    if scale is not None and not isinstance(scale, torch.Tensor):
+        raise ValueError("under torch.compile scale= takes a tensor of one number a block")
     spec = fmt if isinstance(fmt, str) else fmt.spec
-    mode = rounding if isinstance(rounding, str) else rounding.spec
-    if mode.startswith(("stochastic", "sr")) and seed is None:
-        raise ValueError(f"rounding {mode!r} needs a seed; pass seed=0, and step= to vary it")
+    modes = [
+        "" if mode is None else mode if isinstance(mode, str) else mode.spec for mode in (rounding, scale_rounding)
+    ]
+    random = [mode for mode in modes if mode.startswith(("stochastic", "sr"))]
+    if random and seed is None:
+        raise ValueError(f"rounding {random[0]!r} needs a seed; pass seed=0, and step= to vary it")
     key = None if seed is None else key_of(Randomness(seed, step, stream), x.device)
     start, shape = (offset.start, offset.global_shape) if isinstance(offset, Shard) else ((offset,), None)
     dtype = dtype_name(x) if out_dtype is None else str(out_dtype).removeprefix("torch.")
-    return Compiled.apply(x, key, spec, mode, overflow or "", dtype, start, shape, ste == "clip")[0]
+    axes = () if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+    names = Names(spec, modes[0], modes[1], overflow or "", dtype, ste or "", axes, bool(pad))
+    return Compiled.apply(x, key, scale, *names, start, shape)[0]
 
 
 def code_dtype_name(fmt: Format) -> str:

@@ -6,81 +6,116 @@ and one without, because a `jvp` breaks `torch.compile(fullgraph=True)`. The `vm
 map streams of their own.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
+from ..encoded import Scales
 from ..philox import fold_words
-from ..plan import Plan, make_plan
+from ..plan import Plan
+from ..scaled_plan import Options, ScaledPlan, plan_for
 from .torch_integers import TorchWords
 from .torch_kernel import Offset, as_array, dtype_name, in_range_plain, quantize_plain, torch_dtype
+from .torch_scaled_kernel import in_range_scaled_plain, quantize_scaled_plain
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
-_LIBRARY = torch.library.Library("halfulp", "DEF")
+LIBRARY = torch.library.Library("halfulp", "DEF")
 _ARGUMENTS = (
-    "Tensor x, Tensor? key, str fmt, str rounding, str overflow, str out_dtype, SymInt[] start, SymInt[]? shape"
+    "Tensor x, Tensor? key, Tensor? scale, str fmt, str rounding, str scale_rounding, str overflow, str out_dtype, "
+    "str ste, int[] axis, bool pad, SymInt[] start, SymInt[]? shape"
 )
-_LIBRARY.define(f"quantize({_ARGUMENTS}) -> Tensor")
-_LIBRARY.define(f"in_range({_ARGUMENTS}) -> Tensor")
+LIBRARY.define(f"quantize({_ARGUMENTS}) -> Tensor")
+LIBRARY.define(f"in_range({_ARGUMENTS}) -> Tensor")
+
+
+class Names(NamedTuple):
+    """A plan as the operators take it; empty strings and no axes are what the caller left out."""
+
+    fmt: str
+    rounding: str
+    scale_rounding: str
+    overflow: str
+    out_dtype: str
+    ste: str
+    axis: tuple[int, ...]
+    pad: bool
+
+    @classmethod
+    def of(cls, plan: Plan | ScaledPlan) -> "Names":
+        """The names of a plan; its format already runs along the axes asked for."""
+        scaled = isinstance(plan, ScaledPlan)
+        scale_rounding = plan.scale_rounding.spec if scaled and plan.scale_rounding else ""
+        fmt: Any = plan.fmt
+        pad = scaled and plan.pad
+        return cls(
+            fmt.spec, plan.rounding.spec, scale_rounding, plan.overflow or "", plan.target.name, plan.ste, (), pad
+        )  # fmt: skip
+
+    def plan(self, x: torch.Tensor, given: bool) -> Plan | ScaledPlan:
+        """Back again, for a tensor."""
+        options = Options(
+            self.rounding or None, self.scale_rounding or None, self.overflow or None, self.out_dtype,
+            self.ste or None, tuple(self.axis) or None, self.pad, given,
+        )  # fmt: skip
+        return plan_for(self.fmt, dtype_name(as_array(x)), options)
+
+
+def _values(x, plan: Plan | ScaledPlan, key, offset: Offset, given: Scales | None) -> torch.Tensor:
+    if isinstance(plan, ScaledPlan):
+        return quantize_scaled_plain(x, plan, key, offset, given)
+    return quantize_plain(x, plan, key, offset)
+
+
+def _mask(x, plan: Plan | ScaledPlan, key, offset: Offset, given: Scales | None) -> torch.Tensor:
+    """The clip mask, empty where the gradient passes everywhere."""
+    if plan.ste != "clip":
+        return x.new_empty(0, dtype=torch.bool)
+    if isinstance(plan, ScaledPlan):
+        return in_range_scaled_plain(x, plan, key, offset, given)
+    return in_range_plain(x, plan, key, offset)
 
 
 def _operator(kernel):
     """The operator around a kernel on plain tensors; names are resolved and checked here."""
 
-    def call(x, key, fmt, rounding, overflow, out_dtype, start, shape):
-        plan = make_plan(fmt, rounding, overflow or None, dtype_name(as_array(x)), out_dtype)
-        return kernel(x, plan, key, Offset(tuple(start), None if shape is None else tuple(shape)))
+    def call(x, key, scale, *arguments):
+        *names, start, shape = arguments
+        plan = Names(*names).plan(x, scale is not None)
+        given = None if scale is None else Scales(scale)
+        return kernel(x, plan, key, Offset(tuple(start), None if shape is None else tuple(shape)), given)
 
     return call
 
 
-def _fake_quantize(x, key, fmt, rounding, overflow, out_dtype, start, shape):
-    plan = make_plan(fmt, rounding, overflow or None, dtype_name(as_array(x)), out_dtype)
-    return torch.empty_like(x, dtype=torch_dtype(plan.target))
+def _fake_quantize(x, key, scale, *arguments):
+    return torch.empty_like(x, dtype=torch_dtype(Names(*arguments[:-2]).plan(x, scale is not None).target))
 
 
-def _fake_in_range(x, key, fmt, rounding, overflow, out_dtype, start, shape):
+def _fake_in_range(x, key, scale, *arguments):
+    if Names(*arguments[:-2]).plan(x, scale is not None).ste != "clip":
+        return x.new_empty(0, dtype=torch.bool)
     return torch.empty_like(x, dtype=torch.bool)
 
 
-_LIBRARY.impl("quantize", _operator(quantize_plain), "CompositeExplicitAutograd")
-_LIBRARY.impl("in_range", _operator(in_range_plain), "CompositeExplicitAutograd")
-torch.library.register_fake("halfulp::quantize", _fake_quantize, lib=_LIBRARY)
-torch.library.register_fake("halfulp::in_range", _fake_in_range, lib=_LIBRARY)
+LIBRARY.impl("quantize", _operator(_values), "CompositeExplicitAutograd")
+LIBRARY.impl("in_range", _operator(_mask), "CompositeExplicitAutograd")
+torch.library.register_fake("halfulp::quantize", _fake_quantize, lib=LIBRARY)
+torch.library.register_fake("halfulp::in_range", _fake_in_range, lib=LIBRARY)
 
 
-@dataclass(frozen=True, slots=True)
-class _Names:
-    """A plan as the operators take it."""
-
-    fmt: str
-    rounding: str
-    overflow: str
-    out_dtype: str
-
-    @classmethod
-    def of(cls, plan: Plan) -> "_Names":
-        return cls(plan.fmt.spec, plan.rounding.spec, plan.overflow or "", plan.target.name)  # pyright: ignore
-
-
-def _forward(x: torch.Tensor, key: torch.Tensor | None, plan: Plan, offset: Offset) -> tuple[torch.Tensor, ...]:
-    """Result and clip mask; the mask is empty where the gradient passes everywhere."""
-    clip = plan.ste == "clip"
+def _forward(x, key, decode, plan: Plan | ScaledPlan, offset: Offset, rest: Scales | None) -> tuple[torch.Tensor, ...]:
+    """Result and clip mask."""
+    given = None if rest is None else Scales(decode, rest.zero_point, rest.micro)
     if is_plain(x):
-        mask = in_range_plain(x, plan, key, offset) if clip else x.new_empty(0, dtype=torch.bool)
-        return quantize_plain(x, plan, key, offset), mask
-    names = _Names.of(plan)
-    return _by_operator(
-        x, key, names.fmt, names.rounding, names.overflow, names.out_dtype, offset.start, offset.shape, clip
-    )
+        return _values(x, plan, key, offset, given), _mask(x, plan, key, offset, given)
+    if given is not None and (given.zero_point is not None or given.micro):
+        raise ValueError("zero points and micro exponents cannot be given where operators are traced")
+    return _by_operator(x, key, decode, *Names.of(plan), offset.start, offset.shape)
 
 
-def _by_operator(x, key, fmt, rounding, overflow, out_dtype, start, shape, clip):
-    arguments = (x, key, fmt, rounding, overflow, out_dtype, start, shape)
-    mask = torch.ops.halfulp.in_range(*arguments) if clip else x.new_empty(0, dtype=torch.bool)
-    return torch.ops.halfulp.quantize(*arguments), mask
+def _by_operator(*arguments):
+    return torch.ops.halfulp.quantize(*arguments), torch.ops.halfulp.in_range(*arguments)
 
 
 def is_plain(x: torch.Tensor) -> bool:
@@ -106,8 +141,11 @@ class Compiled(torch.autograd.Function):
     """For `torch.compile`, which traces no `jvp`."""
 
     @staticmethod
-    def forward(x, key, fmt, rounding, overflow, out_dtype, start, shape, clip):
-        return _by_operator(x, key, fmt, rounding, overflow, out_dtype, start, shape, clip)
+    def forward(
+        x, key, scale, fmt, rounding, scale_rounding, overflow, out_dtype, ste, axis, pad, start, shape
+    ):  # fmt: skip
+        arguments = (x, key, scale, fmt, rounding, scale_rounding, overflow, out_dtype, ste, axis, pad, start, shape)
+        return _by_operator(*arguments)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -115,15 +153,15 @@ class Compiled(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient, _):  # pyright: ignore[reportIncompatibleMethodOverride]
-        return _pass(ctx.saved_tensors[0], gradient, ctx.input_dtype), *[None] * 8
+        return _pass(ctx.saved_tensors[0], gradient, ctx.input_dtype), *[None] * 12
 
 
 class Eager(torch.autograd.Function):
     """For eager gradients, forward mode and `torch.func`."""
 
     @staticmethod
-    def forward(x, key, plan, offset):
-        return _forward(x, key, plan, offset)
+    def forward(x, key, decode, plan, offset, rest):
+        return _forward(x, key, decode, plan, offset, rest)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -131,30 +169,34 @@ class Eager(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient, _):  # pyright: ignore[reportIncompatibleMethodOverride]
-        return _pass(ctx.saved_tensors[0], gradient, ctx.input_dtype), None, None, None
+        return _pass(ctx.saved_tensors[0], gradient, ctx.input_dtype), *[None] * 5
 
     @staticmethod
     def jvp(ctx, tangent, *_):  # pyright: ignore[reportIncompatibleMethodOverride]
         return _pass(ctx.saved_tensors[0], tangent, ctx.output_dtype), None
 
     @staticmethod
-    def vmap(info, in_dims, x, key, plan, offset):  # pyright: ignore[reportIncompatibleMethodOverride]
-        x_dim, key_dim = in_dims[:2]
-        if not plan.rounding.stochastic:
-            return Eager.apply(x, key, plan, offset), (x_dim, x_dim)
+    def vmap(info, in_dims, x, key, decode, plan, offset, rest):  # pyright: ignore[reportIncompatibleMethodOverride]
+        x_dim, key_dim, decode_dim = in_dims[:3]
+        if not plan.rounding.stochastic and isinstance(plan, Plan):
+            return Eager.apply(x, key, decode, plan, offset, rest), (x_dim, x_dim)
         members = [
-            Eager.apply(_member(x, x_dim, b), _member_key(key, key_dim, b), plan, offset)
+            Eager.apply(
+                _member(x, x_dim, b), _member_key(key, key_dim, b), _member(decode, decode_dim, b), plan, offset, rest
+            )
             for b in range(info.batch_size)
         ]
         return tuple(torch.stack(part) for part in zip(*members)), (0, 0)
 
 
-def _member(a: torch.Tensor, dim: int | None, index: int) -> torch.Tensor:
+def _member(a: Any, dim: int | None, index: int) -> Any:
     return a if dim is None else a.select(dim, index)
 
 
-def _member_key(key: torch.Tensor, dim: int | None, index: int) -> torch.Tensor:
+def _member_key(key: torch.Tensor | None, dim: int | None, index: int) -> torch.Tensor | None:
     """A member's own key if the keys are mapped, else the shared key with a stream of its own."""
+    if key is None:
+        return None
     if dim is not None:
         return key.select(dim, index)
     return torch.cat([fold_words(TorchWords(), key[:1], index), key[1:]])

@@ -76,6 +76,9 @@ class TorchIntegers:
     def largest(self, a, axes):
         return a.amax(dim=tuple(axes)) if axes else a
 
+    def count(self, a):
+        return a.sum(dim=-1).to(self.dtype)
+
     def sorted(self, a):
         return a.sort(dim=-1).values
 

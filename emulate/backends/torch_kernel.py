@@ -123,7 +123,7 @@ def portable(bits: torch.Tensor, plan: Plan, key: torch.Tensor | None, offset: O
         work = numbers.convert(xp, plan.source, plan.layout, work)
     words = None
     if key is not None and plan.rounding.stochastic:
-        words = _words(key, offset, bits, plan.layout)
+        words = words_at(key, offset, bits, plan.layout)
     if isinstance(plan.table, Codebook):
         book = Codebook(*(torch.from_numpy(column).to(bits.device) for column in plan.table))
         index = codebook_kernels.round_to_codebook(xp, plan.layout, book, work, plan.mode, words)
@@ -137,7 +137,7 @@ def portable(bits: torch.Tensor, plan: Plan, key: torch.Tensor | None, offset: O
     return torch.as_tensor(result).to(BITS[plan.target.width])
 
 
-def _words(key: torch.Tensor, offset: Offset, like: torch.Tensor, layout: Layout) -> torch.Tensor:
+def words_at(key: torch.Tensor, offset: Offset, like: torch.Tensor, layout: Layout) -> torch.Tensor:
     """Random words of every element, on the tensor's device."""
     starts = torch.from_numpy(numpy_backend.row_starts(offset.offset, tuple(like.shape)).astype(np.int64))
     row = torch.arange(like.numel() // max(len(starts), 1), device=like.device)

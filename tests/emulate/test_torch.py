@@ -192,11 +192,13 @@ def test_compile_reports_bad_names():
         torch.compile(lambda x: hu.quantize(x, "fp9_e4m3"), fullgraph=True)(torch.ones(3))
 
 
-def test_operators_pass_opcheck():
+@pytest.mark.parametrize(("fmt", "ste"), [("fp4_e2m1", "clip"), ("mxfp4", ""), ("int8_per_row", "clip")])
+def test_operators_pass_opcheck(fmt, ste):
     x = sample(6, 4, scale=2.0)
     key = torch.tensor([0, 0, 5, 0])
+    pad = fmt == "mxfp4"
     for rounding, k in (("nearest_even", None), ("stochastic", key)):
-        arguments = (x, k, "fp4_e2m1", rounding, "", "float32", [0], None)
+        arguments = (x, k, None, fmt, rounding, "", "", "float32", ste, [], pad, [0], None)
         for op in (torch.ops.halfulp.quantize.default, torch.ops.halfulp.in_range.default):
             torch.library.opcheck(
                 op, arguments, test_utils=("test_schema", "test_faketensor", "test_aot_dispatch_dynamic")

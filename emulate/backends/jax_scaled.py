@@ -1,0 +1,286 @@
+"""Scaled formats of JAX arrays: the portable kernels traced and compiled, one program for each structure.
+
+Formats and rules that only differ in numbers are run-time data to one program; see `scaled_tables`.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.core import Tracer
+
+from ...formats.rounding import ROUNDINGS
+from ..encoded import Encoded, Scales
+from ..layouts import LAYOUTS, Layout
+from ..numbers import convert
+from ..philox import fold_words
+from ..plan import Randomness
+from ..scaled_kernels import Rounding, element_codes, element_values, in_range, spread
+from ..scaled_plan import ScaledPlan
+from ..scaled_run import decoded, integers_as_floats, scale_codes, scales_for, used_scales, work_of
+from ..scaled_tables import ScaledTable, Structure
+from ..scales import BlockScales, Draw, Work
+from ..tables import Mode, mode_of
+from . import jax as plain
+from . import numpy as numpy_backend
+from . import numpy_scaled
+from .jax_integers import JaxIntegers, JaxWords
+from .jax_words import Place, words_p
+
+jax.tree_util.register_dataclass(Scales, data_fields=["decode", "zero_point", "micro"], meta_fields=[])
+jax.tree_util.register_dataclass(
+    Encoded,
+    data_fields=["elements", "scales", "outer", "zero_points", "micro"],
+    meta_fields=["fmt", "shape", "dtype"],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Static:
+    """What one compiled program is for."""
+
+    work: Work
+    source: Layout
+    target: Layout
+    overflow: str
+    ste: str
+    place: Place | None
+    scale_place: Place | None
+    random_scales: bool
+
+    @property
+    def structure(self) -> Structure:
+        return self.work.structure
+
+
+class _Data(NamedTuple):
+    """What is run-time data to it.
+
+    Fields:
+        table: the format.
+        mode, scale_mode: roundings of elements and scales, the latter None for the format's own.
+        noise, scale_noise: (key, start) of random words, or None.
+        given: scales the caller brought, (decode, zero points, micro), or None.
+    """
+
+    table: ScaledTable
+    mode: Mode
+    scale_mode: Mode | None
+    noise: tuple[jax.Array, jax.Array] | None
+    scale_noise: tuple[jax.Array, jax.Array] | None
+    given: tuple | None
+
+
+def _words(x: jax.Array, noise: Any, place: Place | None) -> jax.Array | None:
+    if place is None:
+        return None
+    words = words_p.bind(lax.stop_gradient(x), *noise, place=place)
+    if place.words == 1:
+        return words[0].astype(jnp.int32)
+    return (words[0].astype(jnp.int64) << 32) | words[1].astype(jnp.int64)
+
+
+def _prepared(static: _Static, x: jax.Array, data: _Data) -> tuple[JaxIntegers, jax.Array, BlockScales, Rounding]:
+    """Split bits, the scales of their blocks, and how elements are rounded."""
+    work = static.work
+    xp = JaxIntegers(work.layout.work_width)
+    bits = lax.bitcast_convert_type(x, plain.SIGNED[static.source.width]).astype(xp.dtype)
+    bits = bits if work.layout is static.source else convert(xp, static.source, work.layout, bits)
+    split = work.view.split(xp, bits)
+    draw = None
+    if data.scale_mode is not None:
+        like = x.reshape(-1)[:1]  # carries the batch of a vmap
+        grid = jnp.broadcast_to(like.reshape((1,) * len(work.view.grid)), work.view.grid)
+        draw = Draw(data.scale_mode, _words(grid, data.scale_noise, static.scale_place))
+    nearest = mode_of(ROUNDINGS["nearest_even"], work.layout.work_width)
+    scales = scales_for(xp, work, data.table, split, nearest, draw, data.given)
+    words = _words(x, data.noise, static.place)
+    words = None if words is None else work.view.split(xp, words)
+    return xp, split, scales, Rounding(data.mode, static.overflow, words)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _quantize(static: _Static, x: jax.Array, data: _Data) -> jax.Array:
+    xp, split, scales, rounding = _prepared(static, x, data)
+    wide = spread(xp, static.work, scales)
+    values = element_values(xp, static.work, static.target, data.table, split, wide, rounding)
+    return plain.floats(static.target, static.work.view.join(values))
+
+
+@_quantize.defjvp
+def _(static: _Static, primals, tangents):
+    x, data = primals
+    result = _quantize(static, x, data)
+    tangent = tangents[0].astype(result.dtype)
+    if static.ste == "clip":
+        xp, split, scales, rounding = _prepared(static, x, data)
+        mask = in_range(xp, static.work, data.table, split, spread(xp, static.work, scales), rounding)
+        tangent = jnp.where(static.work.view.join(mask), tangent, jnp.zeros_like(tangent))
+    return result, tangent
+
+
+@partial(jax.jit, static_argnums=0, inline=True)
+def _quantize_jit(static: _Static, x, data):
+    return _quantize(static, x, data)
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def _encode_jit(static: _Static, x, data, codes: tuple[int, int, int]):
+    xp, split, scales, rounding = _prepared(static, x, data)
+    nan_code, bad_code, scale_nan = codes
+    wide = spread(xp, static.work, scales)
+    elements = element_codes(xp, static.work, data.table, split, wide, rounding, nan_code, bad_code)
+    of_scales, of_outer = scale_codes(xp, static.work, data.table, scales, scale_nan)
+    return static.work.view.join(elements), of_scales, of_outer, scales.offset, scales.micro
+
+
+@partial(jax.jit, static_argnums=0)
+def _scales_jit(static: _Static, x, data):
+    xp, _, scales, _ = _prepared(static, x, data)
+    decode = plain.floats(static.work.layout, used_scales(xp, static.work, scales))
+    return decode, scales.offset, scales.micro
+
+
+# ---------------------------------------------------------------- entry points
+
+
+def quantize(x: jax.Array, plan: ScaledPlan, randomness: Randomness, given: Any, out: None) -> jax.Array:
+    """`emulate.quantize` on JAX arrays."""
+    if not x.size:
+        work_of(plan, x.shape)
+        return jnp.zeros(x.shape, plan.target.name)
+    static, data = _static(x, plan, randomness, given)
+    return _quantize_jit(static, x, data)
+
+
+def _static(x: jax.Array, plan: ScaledPlan, randomness: Randomness, given: Any) -> tuple[_Static, _Data]:
+    plain.require_x64(plan.layout, plan.target)
+    place = noise = scale_place = scale_noise = None
+    work = work_of(plan, x.shape)
+    words = plan.layout.words
+    if plan.rounding.stochastic:
+        place, start = plain.place_of(randomness.offset, x.shape, words)
+        noise = (plain.key_of(randomness), start)
+    if plan.random_scales:
+        offset = numpy_scaled.grid_offset(plan, randomness.offset, x.shape)
+        scale_place, start = plain.place_of(offset, work.view.grid, words)
+        key = plain.key_of(randomness)
+        scale_noise = (key.at[0].set(fold_words(JaxWords(), key[0], jnp.uint32(numpy_scaled.SCALE_MEMBER))), start)
+    mode = None
+    if plan.scale_rounding is not None:
+        mode = plain.arrays(mode_of(plan.scale_rounding, plan.layout.work_width), plan.layout)
+    static = _Static(
+        work, plan.source, plan.target, plan.overflow, plan.ste, place, scale_place, plan.random_scales
+    )  # fmt: skip
+    table = as_arrays(plan.table, plan.layout)
+    return static, _Data(
+        table, plain.arrays(plan.mode, plan.layout), mode, noise, scale_noise, _given(plan, given, work)
+    )  # fmt: skip
+
+
+def as_arrays(table: ScaledTable, layout: Layout) -> ScaledTable:
+    """The integers of a table as arrays, so that jit does not compile anew for each format."""
+    integer = np.int64 if layout.width == 64 else np.int32
+    return jax.tree.map(lambda field: np.asarray(field, integer), table)
+
+
+def _given(plan: ScaledPlan, given: Any, work: Work) -> tuple | None:
+    if given is None:
+        return None
+    scales = given if isinstance(given, Scales) else Scales(given)
+    numpy_scaled.check_given(plan, scales)
+    decode, grid = jnp.asarray(scales.decode), work.view.grid
+    if not jnp.issubdtype(decode.dtype, jnp.floating) or decode.dtype.itemsize > plan.layout.width // 8:
+        raise TypeError(f"scale: expected {plan.layout.name} or narrower floats, got {decode.dtype}; use astype")
+    xp = JaxIntegers(plan.layout.work_width)
+    offset = scales.zero_point
+    return (
+        xp.bits(_exact_floats(_over_grid("scale", decode, grid), plan.layout)),
+        None if offset is None else _over_grid("zero_point", jnp.asarray(offset), grid).astype(xp.dtype),
+        tuple(jnp.asarray(bits).astype(xp.dtype) for bits in scales.micro),
+    )
+
+
+def _exact_floats(a: Any, layout: Layout) -> jax.Array:
+    """Floats of the compute dtype by integer arithmetic: casts may flush subnormals."""
+    source = LAYOUTS[np.dtype(a.dtype).name]
+    xp = JaxIntegers(layout.work_width)
+    bits = lax.bitcast_convert_type(a, plain.SIGNED[source.width]).astype(xp.dtype)
+    return plain.floats(layout, bits if source is layout else convert(xp, source, layout, bits))
+
+
+def _over_grid(name: str, a: jax.Array, grid: tuple[int, ...]) -> jax.Array:
+    if a.shape != grid and a.size != 1:
+        raise ValueError(f"{name}: expected one number or an array of shape {grid}, a number a block, got {a.shape}")
+    return jnp.broadcast_to(a.reshape(grid) if a.shape == grid else a.reshape(()), grid)
+
+
+def find_scales(x: jax.Array, plan: ScaledPlan, randomness: Randomness) -> Scales:
+    """`emulate.scales` on JAX arrays."""
+    _require_elements(x)
+    decode, offset, micro = _scales_jit(*_at(_static(x, plan, randomness, None), x))
+    offset = None if offset is None else offset.astype(jnp.int32)
+    return Scales(decode, offset, tuple(bits.astype(jnp.uint8) for bits in micro))
+
+
+def _at(static_and_data: tuple[_Static, _Data], x: jax.Array) -> tuple[_Static, jax.Array, _Data]:
+    return static_and_data[0], x, static_and_data[1]
+
+
+def _require_elements(x: jax.Array) -> None:
+    if not x.size:
+        raise ValueError(f"expected an array with elements, got shape {x.shape}; an empty one has no scales")
+
+
+def encode(x: jax.Array, plan: ScaledPlan, randomness: Randomness, nan: float | None) -> Encoded:
+    """`emulate.encode` on JAX arrays."""
+    _require_elements(x)
+    fmt = plan.fmt
+    codes = numpy_scaled.nan_codes(fmt, nan)
+    elements, scales, outer, offset, micro = _encode_jit(*_at(_static(x, plan, randomness, None), x), codes)
+    if codes[1] < 0 or (codes[0] < 0 and (plan.overflow == "special" or not fmt.dynamic)):
+        if isinstance(elements, Tracer):
+            raise ValueError(f"{fmt.name} has no code for NaN, and a trace cannot look for NaN; pass nan=0.0")
+        numpy_backend.refuse_nan(bool((elements < 0).any()), fmt.name)
+
+    def as_codes(a: Any, bits: int) -> Any:
+        return None if a is None else a.astype(numpy_backend.code_dtype(bits))
+
+    outer_bits = fmt.outer.scale.bits if fmt.outer else 32
+    return Encoded(
+        fmt,
+        tuple(x.shape),
+        plan.source.name,
+        as_codes(elements, fmt.element.bits),
+        as_codes(scales, fmt.scale.bits),
+        as_codes(outer, outer_bits),
+        as_codes(offset, fmt.element.bits),
+        tuple(bits.astype(jnp.uint8) for bits in micro),
+    )
+
+
+def decode(encoded: Encoded, target: Layout, out: None) -> jax.Array:
+    """`emulate.decode` of codes of a scaled format."""
+    plan = numpy_scaled.decoding_plan(encoded, target)
+    plain.require_x64(plan.layout, target)
+    fmt, layout = plan.fmt, plan.layout
+    xp, work = JaxIntegers(layout.work_width), work_of(plan, tuple(encoded.shape))
+
+    def values(codes: jax.Array, part: Any) -> jax.Array:
+        floats = plain.decode(plain.as_codes(codes), part, layout, None)
+        return lax.bitcast_convert_type(floats, xp.dtype)
+
+    if fmt.zero_point:
+        split = jnp.broadcast_to(work.view.spread(encoded.zero_points.astype(xp.dtype)), numpy_scaled.split_shape(work))
+        elements = integers_as_floats(xp, layout, encoded.elements.astype(xp.dtype) - work.view.join(split))
+    else:
+        elements = values(encoded.elements, fmt.element)
+    outer = values(encoded.outer, fmt.outer.scale) if fmt.outer else None
+    levels = tuple(bits.astype(xp.dtype) for bits in encoded.micro)
+    table = as_arrays(plan.table, layout)
+    bits = decoded(xp, work, table, target, elements, values(encoded.scales, fmt.scale), outer, levels)
+    return plain.floats(target, bits)
