@@ -216,6 +216,7 @@ def _nvidia(xp: Arrays, work: Work, table: ScaledTable, found: Statistic, draw: 
     s = multiply(xp, layout, top, _over_grid(xp, work, factor))
     s = _rounded(xp, work, table, s, draw)
     outer = divide(xp, layout, one(layout) + s_enc * 0, s_enc)
+    outer = outer if table.outer is None else _nearest(xp, layout, table.outer, outer)
     decode = multiply(xp, layout, s, _over_grid(xp, work, outer), largest=True)
     zero = decode == 0
     decode = xp.where(zero | bad, one(layout), decode)
@@ -237,8 +238,9 @@ def _hif4(xp: Arrays, work: Work, table: ScaledTable, bits: Array, found: Statis
         return convert(xp, bfloat, layout, multiply(xp, layout, x, y, target=bfloat))
 
     seventh = convert(xp, bfloat, layout, xp.array([0x3E12]))  # bf16(1 / 7)
-    s = _rounded(xp, work, table, short(found.value, seventh + found.value * 0), draw)
-    s = xp.where(found.zero, table.smallest, xp.where(found.bad, one(layout), s))
+    wanted = short(found.value, seventh + found.value * 0)
+    s = _rounded(xp, work, table, _safe(xp, work, wanted), draw)
+    s = xp.where(found.zero | (wanted == 0), table.smallest, xp.where(found.bad, one(layout), s))
     whole = divide(xp, layout, one(layout) + s * 0, s)
     reciprocal = short(whole, one(layout) + s * 0)
     magnitude = work.view.rows(xp, bits & layout.magnitude_mask)
@@ -247,7 +249,7 @@ def _hif4(xp: Arrays, work: Work, table: ScaledTable, bits: Array, found: Statis
         parts = magnitude.reshape(*magnitude.shape[:-1], -1, size)
         top = xp.largest(parts, (parts.ndim - 1,))
         spent = _repeated(xp, spent, top.shape)
-        scaled = multiply(xp, layout, xp.where(top >= layout.infinity, 0, top), spent)
+        scaled = multiply(xp, layout, xp.where(found.bad[..., None], 0, top), spent)
         doubled = xp.integer(scaled >= _power(layout, threshold))
         micro.append(doubled)
         spent = spent - (doubled << layout.mantissa_bits)  # halved: far from the smallest normal

@@ -62,7 +62,7 @@ class TorchIntegers:
         return torch.searchsorted(ascending, a, right=True).to(self.dtype)
 
     def take(self, table, index):
-        return table[index.to(torch.int64)]
+        return table[index.to(torch.int64) if isinstance(index, torch.Tensor) else index]
 
     def pad(self, a, widths):
         return torch.nn.functional.pad(a, [n for width in reversed(widths) for n in (0, width)])
