@@ -26,6 +26,16 @@ def complex_backend_of(x: Any) -> ModuleType:
     return import_module(f".backends.{_backend_name(x)}_complex", __package__)
 
 
+def packing_backend_of(x: Any) -> ModuleType:
+    """The module that packs codes of x."""
+    return packing_backend(_backend_name(x))
+
+
+def packing_backend(library: str) -> ModuleType:
+    """The module that packs codes of a library."""
+    return import_module(f".backends.{library}_packing", __package__)
+
+
 def _backend_name(x: Any) -> str:
     for base in type(x).__mro__:
         name = _BACKENDS.get(base.__module__.partition(".")[0])

@@ -12,7 +12,7 @@ from ..formats.scaled import ScaledFormat
 from ..formats.suggest import unknown
 from .layouts import LAYOUTS, Layout, fits
 from .plan import STE, Plan, dtype_name, layout_named, make_plan
-from .scaled_tables import ScaledTable, Structure, structure_of, tabulate_scaled
+from .scaled_tables import ScaledTable, Structure, TracedScaled, structure_of, tabulate_scaled
 from .tables import Mode, TracedFormat, mode_of
 
 OVERFLOWS = ("saturate", "special")
@@ -24,7 +24,9 @@ class ScaledPlan:
     """One quantization to a scaled format, all names resolved.
 
     Args:
-        fmt: the format.
+        fmt: the format, or its traced integers.
+        name: what messages call it.
+        structure: the program that runs; only saturating scales of the format's own can be shifts.
         rounding, scale_rounding: of elements, and of scales where it is not the format's.
         overflow: 'saturate' or 'special'.
         source: dtype of the input.
@@ -32,10 +34,11 @@ class ScaledPlan:
         target: dtype of the result.
         ste: 'clip' or 'identity'.
         pad: whether a last block may be ragged.
-        given: whether the call brings its scales.
     """
 
-    fmt: ScaledFormat
+    fmt: ScaledFormat | TracedScaled
+    name: str
+    structure: Structure
     rounding: Rounding
     scale_rounding: Rounding | None
     overflow: str
@@ -44,19 +47,11 @@ class ScaledPlan:
     target: Layout
     ste: str
     pad: bool
-    given: bool = False
-
-    @property
-    def structure(self) -> Structure:
-        """The program that runs; only saturating scales of the format's own can be shifts."""
-        found = structure_of(self.fmt)
-        shifts = found.shifts and self.overflow == "saturate" and not self.given
-        return found if shifts == found.shifts else replace(found, shifts=shifts)
 
     @property
     def table(self) -> ScaledTable:
         """The format as the kernels read it."""
-        return tabulate_scaled(self.fmt, self.layout)
+        return self.fmt.table if isinstance(self.fmt, TracedScaled) else tabulate_scaled(self.fmt, self.layout)
 
     @property
     def mode(self) -> Mode:
@@ -101,10 +96,10 @@ def plan_for(fmt: Any, source: str, options: Options) -> Plan | ScaledPlan:
     Raises:
         ValueError, TypeError: as the functions of `quantize` say.
     """
-    resolved = fmt if isinstance(fmt, TracedFormat) else any_format(fmt)
+    resolved = fmt if isinstance(fmt, TracedFormat | TracedScaled) else any_format(fmt)
     if isinstance(resolved, ComplexFormat):
         raise TypeError(f"{resolved.name} is for complex numbers; pass a complex array or a pair (re, im)")
-    if isinstance(resolved, ScaledFormat):
+    if isinstance(resolved, ScaledFormat | TracedScaled):
         return make_scaled_plan(resolved, source, options)
     options.check_unscaled("a traced format" if isinstance(resolved, TracedFormat) else resolved.name)
     return make_plan(
@@ -112,29 +107,56 @@ def plan_for(fmt: Any, source: str, options: Options) -> Plan | ScaledPlan:
     )  # fmt: skip
 
 
-def make_scaled_plan(fmt: ScaledFormat, source: str, options: Options) -> ScaledPlan:
+def make_scaled_plan(fmt: ScaledFormat | TracedScaled, source: str, options: Options) -> ScaledPlan:
     """As `plan_for`, of a scaled format."""
-    if options.axis is not None:
+    if options.axis is not None and isinstance(fmt, ScaledFormat):
         fmt = fmt.along(options.axis)
+    traced = isinstance(fmt, TracedScaled)
+    name, structure = ("the traced format", fmt.structure) if traced else (fmt.name, structure_of(fmt))
+    if options.axis is not None and traced:
+        axes = (options.axis,) if isinstance(options.axis, int) else tuple(options.axis)
+        structure = replace(structure, blocks=structure.blocks.along(axes))
+    dynamic = structure.statistic != "static" and not options.given
     mode = named_rounding(fmt.rounding if options.rounding is None else options.rounding)
     scale_mode = None if options.scale_rounding is None else named_rounding(options.scale_rounding)
-    if scale_mode is not None and (fmt.zero_point or not fmt.dynamic or options.given):
-        reason = "a zero point" if fmt.zero_point else "scales that are given"
-        raise ValueError(f"{fmt.name}: scale_rounding does not go with {reason}; leave it out")
+    if scale_mode is not None and (structure.zero_point or not dynamic):
+        reason = "a zero point" if structure.zero_point else "scales that are given"
+        raise ValueError(f"{name}: scale_rounding does not go with {reason}; leave it out")
     overflow = options.overflow or "saturate"
     if overflow not in OVERFLOWS:
-        raise ValueError(
-            f"{fmt.name}: elements saturate, or overflow='special' makes Inf or NaN of them; got {overflow!r}"
-        )
-    ste = options.ste or ("identity" if fmt.dynamic and not options.given else "clip")
+        raise ValueError(f"{name}: elements saturate, or overflow='special' makes Inf or NaN of them; got {overflow!r}")
+    ste = options.ste or ("identity" if dynamic else "clip")
     if ste not in STE:
         raise ValueError(unknown("ste", str(ste), STE))
+    shifts = structure.shifts and overflow == "saturate" and not options.given
     from_layout = layout_named(source, "x")
     target = from_layout if options.out_dtype is None else layout_named(dtype_name(options.out_dtype), "out_dtype")
-    layout = work_layout(fmt, from_layout)
+    layout = _traced_layout(fmt, from_layout) if isinstance(fmt, TracedScaled) else work_layout(fmt, from_layout)
     return ScaledPlan(
-        fmt, mode, scale_mode, overflow, from_layout, layout, target, ste, bool(options.pad), options.given
+        fmt, name, replace(structure, shifts=shifts), mode, scale_mode, overflow, from_layout, layout, target, ste,
+        bool(options.pad),
     )  # fmt: skip
+
+
+def untraced(plan: ScaledPlan) -> ScaledFormat:
+    """The format of a plan that cannot do with traced integers.
+
+    Raises:
+        TypeError: a traced format.
+    """
+    if isinstance(plan.fmt, TracedScaled):
+        raise TypeError("codes need a format that is not traced; pass its name")
+    return plan.fmt
+
+
+def _traced_layout(fmt: TracedScaled, source: Layout) -> Layout:
+    layout = LAYOUTS[fmt.layout]
+    if (source.width == 64) != (layout.width == 64):
+        raise ValueError(
+            f"this traced format was made for {layout.name}, got {source.name}; "
+            f"make it with hu.format_data(..., dtype={source.name!r})"
+        )
+    return layout
 
 
 def work_layout(fmt: ScaledFormat, source: Layout) -> Layout:

@@ -20,9 +20,9 @@ def work_of(plan: ScaledPlan, shape: tuple[int, ...]) -> Work:
     Raises:
         ValueError: blocks that do not fit the shape.
     """
-    view = view_of(plan.fmt.blocks, shape, plan.pad, plan.fmt.name)
-    outer = plan.fmt.outer
-    groups = None if outer is None else grouped(view, outer.blocks, plan.fmt.name)
+    view = view_of(plan.structure.blocks, shape, plan.pad, plan.name)
+    outer = plan.structure.outer
+    groups = None if outer is None else grouped(view, outer, plan.name)
     return Work(plan.layout, plan.structure, view, groups)
 
 

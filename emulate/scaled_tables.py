@@ -5,11 +5,12 @@ is a `ScaledTable`, run-time data, so that MX formats of any element, or a grid 
 scales, share a program.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from math import isqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from ..formats.integers import IntFormat
 from ..formats.rounding import ROUNDINGS
 from ..formats.scaled import Element, ScaledFormat
 from .layouts import Layout
-from .tables import Codebook, Grid, Int, Mode, mode_of, tabulate
+from .tables import Codebook, Grid, Int, Mode, mode_of, stack, tabulate
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,34 @@ class ScaledTable(NamedTuple):
     static: Int
     factors: Int
     levels: Int
+
+
+@dataclass(frozen=True, slots=True)
+class TracedScaled:
+    """A scaled format as data, which JAX may trace and map over; made by `hu.format_data`.
+
+    Args:
+        table: the kernel's integers, with a leading axis where several formats are stacked.
+        layout: name of the float dtype the kernels compute in.
+        structure: what the stacked formats have in common.
+        rounding: of the elements where a call names none.
+    """
+
+    table: ScaledTable
+    layout: str
+    structure: Structure
+    rounding: str
+
+
+def stack_scaled(tables: Sequence[ScaledTable]) -> ScaledTable:
+    """One table whose every field has a leading axis, for `vmap` over formats of one structure."""
+    columns = dict(zip(ScaledTable._fields, zip(*tables)))
+    tabular = {name: columns.pop(name) for name in ("element", "scale", "outer", "fit", "mode")}
+    found: dict[str, Any] = {name: np.array(column) for name, column in columns.items()}
+    found |= {name: stack(tabular[name]) for name in ("element", "scale")}
+    found["outer"] = None if tabular["outer"][0] is None else stack(tabular["outer"])
+    found |= {name: type(tabular[name][0])(*map(np.array, zip(*tabular[name]))) for name in ("fit", "mode")}
+    return ScaledTable(**found)
 
 
 def structure_of(fmt: ScaledFormat) -> Structure:

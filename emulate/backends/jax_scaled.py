@@ -20,9 +20,9 @@ from ..numbers import convert
 from ..philox import fold_words
 from ..plan import Randomness
 from ..scaled_kernels import Rounding, element_codes, element_values, in_range, spread
-from ..scaled_plan import ScaledPlan
+from ..scaled_plan import ScaledPlan, untraced
 from ..scaled_run import decoded, integers_as_floats, scale_codes, scales_for, used_scales, work_of
-from ..scaled_tables import ScaledTable, Structure
+from ..scaled_tables import ScaledTable, Structure, TracedScaled
 from ..scales import BlockScales, Draw, Work
 from ..tables import Mode, mode_of
 from . import jax as plain
@@ -37,6 +37,9 @@ jax.tree_util.register_dataclass(
     data_fields=["elements", "scales", "outer", "zero_points", "micro"],
     meta_fields=["fmt", "shape", "dtype"],
 )
+
+
+jax.tree_util.register_dataclass(TracedScaled, data_fields=["table"], meta_fields=["layout", "structure", "rounding"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +179,7 @@ def _static(x: jax.Array, plan: ScaledPlan, randomness: Randomness, given: Any) 
     static = _Static(
         work, plan.source, plan.target, plan.overflow, plan.ste, place, scale_place, plan.random_scales
     )  # fmt: skip
-    table = as_arrays(plan.table, plan.layout)
+    table = plan.table if isinstance(plan.fmt, TracedScaled) else as_arrays(plan.table, plan.layout)
     return static, _Data(
         table, plain.arrays(plan.mode, plan.layout), mode, noise, scale_noise, _given(plan, given, work)
     )  # fmt: skip
@@ -239,7 +242,7 @@ def _require_elements(x: jax.Array) -> None:
 def encode(x: jax.Array, plan: ScaledPlan, randomness: Randomness, nan: float | None) -> Encoded:
     """`emulate.encode` on JAX arrays."""
     _require_elements(x)
-    fmt = plan.fmt
+    fmt = untraced(plan)
     codes = numpy_scaled.nan_codes(fmt, nan)
     elements, scales, outer, offset, micro = _encode_jit(*_at(_static(x, plan, randomness, None), x), codes)
     if codes[1] < 0 or (codes[0] < 0 and (plan.overflow == "special" or not fmt.dynamic)):
@@ -267,7 +270,7 @@ def decode(encoded: Encoded, target: Layout, out: None) -> jax.Array:
     """`emulate.decode` of codes of a scaled format."""
     plan = numpy_scaled.decoding_plan(encoded, target)
     plain.require_x64(plan.layout, target)
-    fmt, layout = plan.fmt, plan.layout
+    fmt, layout = untraced(plan), plan.layout
     xp, work = JaxIntegers(layout.work_width), work_of(plan, tuple(encoded.shape))
 
     def values(codes: jax.Array, part: Any) -> jax.Array:

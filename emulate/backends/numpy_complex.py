@@ -22,7 +22,7 @@ def parts(x: Any) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         TypeError: no complex numbers.
     """
-    array = np.asarray(x)
+    array: Any = np.asarray(x)
     if array.dtype.kind != "c":
         raise TypeError(f"expected complex numbers or a pair (re, im), got {array.dtype}")
     if array.dtype.itemsize > 16:

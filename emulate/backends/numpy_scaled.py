@@ -15,7 +15,7 @@ from ..layouts import Layout
 from ..philox import Shard, fold_stream
 from ..plan import Randomness
 from ..scaled_kernels import Rounding, Spread, element_codes, element_values, in_range, spread
-from ..scaled_plan import Options, ScaledPlan, make_scaled_plan
+from ..scaled_plan import Options, ScaledPlan, make_scaled_plan, untraced
 from ..scaled_run import decoded, integers_as_floats, load, scale_codes, scales_for, used_scales, work_of
 from ..scales import Draw, Work
 from ..tables import mode_of
@@ -65,10 +65,10 @@ def grid_offset(plan: ScaledPlan, offset: Any, shape: tuple[int, ...]) -> Any:
         return 0
     if not isinstance(offset, Shard):
         raise ValueError("stochastic scales of a slice need its place as hu.Shard(start, global_shape), got an offset")
-    blocks = plan.fmt.blocks
+    blocks = plan.structure.blocks
     extents = blocks.extents(offset.global_shape)
     if blocks.flat or any(s % b for s, b in zip(offset.start, extents)):
-        raise ValueError(f"{plan.fmt.name}: {offset} does not begin at a block of {blocks.spec}")
+        raise ValueError(f"{plan.name}: {offset} does not begin at a block of {blocks.spec}")
     start = tuple(s // b for s, b in zip(offset.start, extents))
     return Shard(start, blocks.grid(offset.global_shape))
 
@@ -99,13 +99,14 @@ def given_bits(plan: ScaledPlan, given: Any, shape: tuple[int, ...]) -> tuple | 
 
 def check_given(plan: ScaledPlan, scales: Scales) -> None:
     """Raise where scales lack what the format needs besides."""
-    if plan.fmt.zero_point != (scales.zero_point is not None):
-        need = "needs zero points as well" if plan.fmt.zero_point else "has no zero points"
-        raise ValueError(f"scale: {plan.fmt.name} {need}; pass what hu.scales(x, {plan.fmt.name!r}) returns")
-    if len(plan.fmt.micro) != len(scales.micro):
+    name, zero_point, levels = plan.name, plan.structure.zero_point, len(plan.structure.micro)
+    if zero_point != (scales.zero_point is not None):
+        need = "needs zero points as well" if zero_point else "has no zero points"
+        raise ValueError(f"scale: {name} {need}; pass what hu.scales(x, {name!r}) returns")
+    if levels != len(scales.micro):
         raise ValueError(
-            f"scale: {plan.fmt.name} has {len(plan.fmt.micro)} levels of micro exponents, got {len(scales.micro)}; "
-            f"pass what hu.scales(x, {plan.fmt.name!r}) returns"
+            f"scale: {name} has {levels} levels of micro exponents, got {len(scales.micro)}; "
+            f"pass what hu.scales(x, {name!r}) returns"
         )
 
 
@@ -228,7 +229,7 @@ def encode(x: np.ndarray, plan: ScaledPlan, randomness: Randomness, nan: float |
 def encode_bits(bits: np.ndarray, noise: Noises, plan: ScaledPlan, nan: float | None) -> Encoded:
     """Codes of numbers given by their bits."""
     _require_elements(bits)
-    run, fmt = Pass(bits, plan, noise, None), plan.fmt
+    run, fmt = Pass(bits, plan, noise, None), untraced(plan)
     nan_code, bad_code, scale_nan = nan_codes(fmt, nan)
     codes = run.run(partial(_codes, nan_code=nan_code, bad_code=bad_code), plain.BITS[plan.layout.width])
     plain.refuse_nan(bool((codes < 0).any()), fmt.name)
@@ -271,7 +272,7 @@ def decode(encoded: Encoded, target: Layout, out: np.ndarray | None) -> np.ndarr
 def decode_bits(encoded: Encoded, target: Layout) -> np.ndarray:
     """Target bits of the values of codes in NumPy arrays."""
     plan = decoding_plan(encoded, target)
-    fmt, layout = plan.fmt, plan.layout
+    fmt, layout = untraced(plan), plan.layout
     if not encoded.elements.size:
         return np.empty(encoded.shape, plain.BITS[target.width])
     work, xp = work_of(plan, tuple(encoded.shape)), NumpyIntegers(layout.work_width)

@@ -65,7 +65,7 @@ def _phase_plain(re: torch.Tensor, im: torch.Tensor, spec: str, pad: bool) -> tu
     view = view_of(fmt.blocks, tuple(re.shape), pad, fmt.name)
     bits = [part.detach().contiguous().view(BITS[layout.width]) for part in (re, im)]
     if re.device.type == "cpu":
-        found = numpy_complex.phase_bits(*(part.numpy() for part in bits), fmt, layout, view)
+        found = numpy_complex.phase_bits(bits[0].numpy(), bits[1].numpy(), fmt, layout, view)
         values = [torch.from_numpy(np.ascontiguousarray(part)) for part in found]
     else:
         values = _portable(bits, fmt, layout, view)

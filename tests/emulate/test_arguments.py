@@ -75,7 +75,8 @@ def test_values_that_do_not_fit_the_input_dtype():
     ],
 )
 def test_inputs_that_are_no_floats(x, message):
-    for call in (hu.quantize, hu.encode):
+    is_complex = "complex" in str(getattr(x, "dtype", ""))  # rounded by component, but has no codes
+    for call in (hu.encode,) if is_complex else (hu.quantize, hu.encode):
         with pytest.raises(TypeError, match=message):
             call(x, "fp8_e4m3")
 

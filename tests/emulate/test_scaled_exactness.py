@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from halfulp.formats.scaled_registry import SCALED
 
-from ..support.cases import FLOATS, SIGNED
+from ..support.cases import FLOATS
 from ..support.exact_scaled import Reference
 from ..support.scaled_cases import BACKENDS, arrays_of, same_bits
 

@@ -68,7 +68,18 @@ def groups_of(blocks, shape):
 class Reference:
     """One array in one scaled format."""
 
-    def __init__(self, fmt, source, target=None, rounding=None, overflow="saturate", words=None, scale_rounding=None, scale_words=None, given=None):
+    def __init__(
+        self,
+        fmt,
+        source,
+        target=None,
+        rounding=None,
+        overflow="saturate",
+        words=None,
+        scale_rounding=None,
+        scale_words=None,
+        given=None,
+    ):
         self.fmt, self.source, self.target = fmt, LAYOUTS[source], LAYOUTS[target or source]
         self.work = LAYOUTS["float64"] if source == "float64" else LAYOUTS["float32"]
         self.rounding = ROUNDINGS[rounding or fmt.rounding] if isinstance(rounding, str | None) else rounding
@@ -78,8 +89,12 @@ class Reference:
         self.word_bits = self.work.work_width
         one_bit = isinstance(fmt.scale, FloatFormat) and fmt.scale.mantissa_bits == 0
         plain = fmt.outer is None and fmt.order == "plain" and fmt.encode == "divide" and not fmt.epsilon
-        grid_element = isinstance(fmt.element, FloatFormat) or (isinstance(fmt.element, IntFormat) and not fmt.element.mid_rise)
-        self.exact_scales = one_bit and plain and not fmt.zero_point and grid_element and overflow == "saturate" and given is None
+        grid_element = isinstance(fmt.element, FloatFormat) or (
+            isinstance(fmt.element, IntFormat) and not fmt.element.mid_rise
+        )
+        self.exact_scales = (
+            one_bit and plain and not fmt.zero_point and grid_element and overflow == "saturate" and given is None
+        )
 
     def fl(self, x, largest=False):
         return fl(x, self.work, largest)
@@ -124,7 +139,11 @@ class Reference:
                 case "ceil":
                     return power(e + (fraction > 1) - floor_log2(true_goal))
                 case "even":
-                    bits = fmt.element.mantissa_bits if isinstance(fmt.element, FloatFormat) else floor_log2(fmt.element.max) - fmt.element.exponent
+                    bits = (
+                        fmt.element.mantissa_bits
+                        if isinstance(fmt.element, FloatFormat)
+                        else floor_log2(fmt.element.max) - fmt.element.exponent
+                    )
                     return power(e + (fraction + power(-bits - 1) >= 2) - floor_log2(true_goal))
                 case "tetrajet":
                     k = floor_log2(stat / true_goal)
@@ -219,7 +238,14 @@ class Reference:
                     elements[index] = -1
                 else:
                     elements[index] = int(q) + offset if offset is not None else encode_exact(fmt.element, q)
-        return Result(elements.reshape(x.shape), plan["codes"], plan["outer"], plan["zero_points"], plan["micro"], values.reshape(x.shape))
+        return Result(
+            elements.reshape(x.shape),
+            plan["codes"],
+            plan["outer"],
+            plan["zero_points"],
+            plan["micro"],
+            values.reshape(x.shape),
+        )
 
     def number(self, v):
         v = float(v)
@@ -392,4 +418,3 @@ class Reference:
             plan["codes"][at] = self.scale_code(s)
             plan["blocks"][at] = (s, rec, None, False, micro)
         return plan
-

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import halfulp as hu
 import numpy as np
 from halfulp.emulate.layouts import LAYOUTS
-from halfulp.emulate.plan import Randomness
 from halfulp.emulate.scaled_plan import Options, plan_for
 from halfulp.formats.dyadic import power
 
@@ -27,7 +26,9 @@ def arrays_of(dtype):
     for k, exponent in enumerate((0, 3, 2, -2)):  # maxima one ulp below a power of two, and at it
         below = np.array(layout.floor(power(exponent)) - (k < 3), bits)
         usual[4, 16 * k] = below.view(FLOATS[dtype])
-        usual[4, 16 * k + 1 : 16 * k + 16] = (usual[4, 16 * k + 1 : 16 * k + 16].astype(np.float64) / 8).astype(FLOATS[dtype])
+        usual[4, 16 * k + 1 : 16 * k + 16] = (usual[4, 16 * k + 1 : 16 * k + 16].astype(np.float64) / 8).astype(
+            FLOATS[dtype]
+        )
     corners = rng.standard_normal(SHAPE).astype(FLOATS[dtype])
     subnormal = rng.integers(0, 1 << layout.mantissa_bits, 64).astype(bits)
     corners[0] = subnormal.view(FLOATS[dtype])
