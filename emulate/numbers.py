@@ -83,6 +83,10 @@ class Integers(Protocol):
 class Arrays(Integers, Protocol):
     """What scaled formats need besides: shapes and reductions."""
 
+    def wider(self) -> "Arrays":
+        """The namespace of width 64."""
+        ...
+
     def pad(self, a: Array, widths: Sequence[int]) -> Array:
         """Zeros at the end of each axis."""
         ...

@@ -11,7 +11,7 @@ from .arithmetic import divide, multiply, narrow, normalized, settle
 from .codebook_kernels import key_of, round_to_codebook
 from .kernels import encode_grid, magnitude_code, round_magnitude, round_to_grid, signed_code
 from .layouts import Layout
-from .numbers import Array, Arrays, count_of, from_integer, take_apart, with_sign
+from .numbers import Array, Arrays, convert, count_of, from_integer, take_apart, with_sign
 from .scaled_tables import ScaledTable
 from .scales import BlockScales, Draw, Work, scales_of
 from .statistics import one, relative, statistic, total
@@ -130,7 +130,12 @@ def element_values(
         values = _times(xp, work.layout, target, chosen, scales)
     else:
         values = _times(xp, work.layout, target, _rounded(xp, work, table.element, bits, scales, rounding), scales)
-    return xp.where(scales.bad, target.nan, values)
+    return _nan_where(xp, work.layout, target, scales.bad, values)
+
+
+def _nan_where(xp: Arrays, layout: Layout, target: Layout, bad: Array, values: Array) -> Array:
+    wide = xp if target.width <= layout.width else xp.wider()
+    return wide.where(bad, target.nan, values)
 
 
 def element_codes(
@@ -167,7 +172,7 @@ def decoded_values(xp: Arrays, work: Work, target: Layout, elements: Array, scal
     Args:
         elements: (...) split, as in `element_values`.
     """
-    return xp.where(scales.bad, target.nan, _times(xp, work.layout, target, elements, scales))
+    return _nan_where(xp, work.layout, target, scales.bad, _times(xp, work.layout, target, elements, scales))
 
 
 def in_range(xp: Arrays, work: Work, table: ScaledTable, bits: Array, scales: Spread, rounding: Rounding) -> Array:
@@ -211,9 +216,15 @@ def _rounded(xp: Arrays, work: Work, grid: Grid, bits: Array, scales: Spread, ro
 
 def _times(xp: Arrays, layout: Layout, target: Layout, q: Array, scales: Spread) -> Array:
     """q * D rounded once, signed zeros where D is zero."""
-    values = multiply(xp, layout, q, scales.decode, target=target, largest=True)
     nothing = scales.zero & ((q & layout.magnitude_mask) < layout.infinity)
-    return xp.where(nothing, with_sign(xp, target, values * 0, q < 0), values)
+    wide = xp
+    if target.width > layout.width:
+        wide = xp.wider()
+        q, decode = (convert(wide, layout, target, wide.integer(bits)) for bits in (q, scales.decode))
+        values = multiply(wide, target, q, decode, largest=True)
+    else:
+        values = multiply(xp, layout, q, scales.decode, target=target, largest=True)
+    return wide.where(nothing, with_sign(wide, target, values * 0, q < 0), values)
 
 
 def _moved(xp: Arrays, layout: Layout, grid: Grid, scales: Spread) -> Grid:
@@ -253,7 +264,12 @@ def _shifted_values(
     xp: Arrays, layout: Layout, target: Layout, table: ScaledTable, bits: Array, scales: Spread, rounding: Rounding
 ) -> Array:
     _, signed = _shifted(xp, layout, table, bits, scales, rounding)
-    return narrow(xp, layout, target, signed)
+    if target.width <= layout.width:
+        return narrow(xp, layout, target, signed)
+    magnitude = signed & layout.magnitude_mask
+    number = xp.minimum(magnitude, layout.infinity - 1)  # the next power of two is beyond the dtype
+    kept = with_sign(xp, layout, xp.where(magnitude > layout.infinity, layout.nan, number), signed < 0)
+    return convert(xp.wider(), layout, target, xp.wider().integer(kept))
 
 
 def _shifted_codes(

@@ -121,6 +121,8 @@ def given_scales(
     if work.structure.encode == "reciprocal":
         encode = divide(xp, layout, one(layout) + decode * 0, encode, largest=True)
         encode = xp.where(zero, layout.infinity - 1, encode)
+    if work.structure.order == "hif4":
+        encode = _in_bfloat16(xp, layout, encode, one(layout) + encode * 0)
     return BlockScales(decode, None, decode, encode, offset, zero, bad, micro)
 
 
@@ -232,17 +234,13 @@ def _hif4(xp: Arrays, work: Work, table: ScaledTable, bits: Array, found: Statis
 
     Source: arXiv:2602.11287.
     """
-    layout, bfloat = work.layout, LAYOUTS["bfloat16"]
-
-    def short(x: Array, y: Array) -> Array:
-        return convert(xp, bfloat, layout, multiply(xp, layout, x, y, target=bfloat))
-
-    seventh = convert(xp, bfloat, layout, xp.array([0x3E12]))  # bf16(1 / 7)
-    wanted = short(found.value, seventh + found.value * 0)
+    layout = work.layout
+    seventh = convert(xp, LAYOUTS["bfloat16"], layout, xp.array([0x3E12]))  # bf16(1 / 7)
+    wanted = _in_bfloat16(xp, layout, found.value, seventh + found.value * 0)
     s = _rounded(xp, work, table, _safe(xp, work, wanted), draw)
     s = xp.where(found.zero | (wanted == 0), table.smallest, xp.where(found.bad, one(layout), s))
     whole = divide(xp, layout, one(layout) + s * 0, s)
-    reciprocal = short(whole, one(layout) + s * 0)
+    reciprocal = _in_bfloat16(xp, layout, whole, one(layout) + s * 0)
     magnitude = work.view.rows(xp, bits & layout.magnitude_mask)
     micro, spent = [], reciprocal[..., None]
     for size, threshold in zip(work.structure.micro, (4.0, 2.0)):
@@ -255,6 +253,12 @@ def _hif4(xp: Arrays, work: Work, table: ScaledTable, bits: Array, found: Statis
         spent = spent - (doubled << layout.mantissa_bits)  # halved: far from the smallest normal
     false = found.bad & False
     return BlockScales(xp.where(found.bad, layout.nan, s), None, s, reciprocal, None, false, found.bad, tuple(micro))
+
+
+def _in_bfloat16(xp: Arrays, layout: Layout, x: Array, y: Array) -> Array:
+    """x * y rounded once to bfloat16, as bits of the compute dtype."""
+    bfloat = LAYOUTS["bfloat16"]
+    return convert(xp, bfloat, layout, multiply(xp, layout, x, y, target=bfloat))
 
 
 def _power(layout: Layout, value: float) -> int:

@@ -66,6 +66,9 @@ class NumpyIntegers:
     def take(self, table, index):
         return table[index]
 
+    def wider(self):
+        return NumpyIntegers(64)
+
     def pad(self, a, widths):
         return np.pad(a, [(0, width) for width in widths])
 

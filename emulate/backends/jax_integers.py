@@ -62,6 +62,9 @@ class JaxIntegers:
     def take(self, table, index):
         return jnp.asarray(table)[index]
 
+    def wider(self):
+        return JaxIntegers(64)
+
     def pad(self, a, widths):
         return jnp.pad(a, [(0, width) for width in widths])
 

@@ -131,7 +131,7 @@ def _quantize_jit(static: _Static, x, data):
     return _quantize(static, x, data)
 
 
-@partial(jax.jit, static_argnums=(0, 3))
+@partial(jax.jit, static_argnums=(0, 3), inline=True)
 def _encode_jit(static: _Static, x, data, codes: tuple[int, int, int]):
     xp, split, scales, rounding = _prepared(static, x, data)
     nan_code, bad_code, scale_nan = codes
@@ -141,7 +141,7 @@ def _encode_jit(static: _Static, x, data, codes: tuple[int, int, int]):
     return static.work.view.join(elements), of_scales, of_outer, scales.offset, scales.micro
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jax.jit, static_argnums=0, inline=True)
 def _scales_jit(static: _Static, x, data):
     xp, _, scales, _ = _prepared(static, x, data)
     decode = plain.floats(static.work.layout, used_scales(xp, static.work, scales))

@@ -64,6 +64,9 @@ class TorchIntegers:
     def take(self, table, index):
         return table[index.to(torch.int64) if isinstance(index, torch.Tensor) else index]
 
+    def wider(self):
+        return TorchIntegers(64, self.device)
+
     def pad(self, a, widths):
         return torch.nn.functional.pad(a, [n for width in reversed(widths) for n in (0, width)])
 
