@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..formats.catalogue import COMPLEX, COMPLEX_ALIASES
 from ..formats.catalogue import format as any_format
 from ..formats.complexes import ComplexFormat
 from .dispatch import backend_of, complex_backend_of
@@ -34,6 +35,19 @@ def quantize_complex(x: Any, fmt: Any, options: Options, randomness: Randomness,
         parts = backend.phase(re, im, resolved, layout, view)
     else:
         parts = _by_component(re, im, resolved, options, randomness, backend)
+    return parts if isinstance(x, tuple) else backend.joined(*parts)
+
+
+def quantize_complex_compiled(x: Any, fmt: Any, options: Options, randomness: Randomness) -> Any:
+    """`quantize_complex` while `torch.compile` traces: names are looked up, nothing is parsed."""
+    from .backends import torch_complex as backend
+
+    re, im = x if isinstance(x, tuple) else (x.real, x.imag)
+    spec = fmt if isinstance(fmt, str) else fmt.spec
+    if COMPLEX_ALIASES.get(spec, spec) in COMPLEX or spec.startswith("phase("):
+        parts = backend.phase_compiled(re, im, spec, options.pad)
+    else:
+        parts = _by_component(re, im, fmt, options, randomness, backend)
     return parts if isinstance(x, tuple) else backend.joined(*parts)
 
 

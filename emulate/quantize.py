@@ -85,6 +85,11 @@ def quantize(
     if torch_is_compiling():
         from .backends.torch import quantize_compiled
 
+        if isinstance(x, tuple) or x.is_complex():
+            from .complexes import quantize_complex_compiled
+
+            options = Options(rounding, scale_rounding, overflow, out_dtype, ste, axis, pad, scale is not None)
+            return quantize_complex_compiled(x, fmt, options, Randomness(seed, step, stream, offset))
         return quantize_compiled(
             x, fmt, rounding, overflow, seed, step, stream, offset, scale, scale_rounding, axis, pad,
             ste, out, out_dtype,

@@ -100,8 +100,13 @@ def phase_codes(re: jax.Array, im: jax.Array, fmt: ComplexFormat, layout: Layout
 def phase_decoded(encoded: Encoded, layout: Layout, view: View) -> tuple:
     """Values of both parts."""
     plain.require_x64(layout)
+    return _decoded_jit(layout, view, encoded.elements, encoded.scales)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _decoded_jit(layout, view, elements, scales):
     work = work_layout(layout)
     xp = JaxIntegers(work.work_width)
-    scales = lax.bitcast_convert_type(encoded.scales, xp.dtype)
-    stages = [Stage(view.split(xp, codes.astype(xp.dtype)), s[0], s[1]) for codes, s in zip(encoded.elements, scales)]
+    bits = lax.bitcast_convert_type(scales, xp.dtype)
+    stages = [Stage(view.split(xp, codes.astype(xp.dtype)), s[0], s[1]) for codes, s in zip(elements, bits)]
     return _floats(xp, work, layout, view, phase_values(xp, work, view, stages))

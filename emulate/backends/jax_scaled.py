@@ -271,19 +271,23 @@ def decode(encoded: Encoded, target: Layout, out: None) -> jax.Array:
     plan = numpy_scaled.decoding_plan(encoded, target)
     plain.require_x64(plan.layout, target)
     fmt, layout = untraced(plan), plan.layout
-    xp, work = JaxIntegers(layout.work_width), work_of(plan, tuple(encoded.shape))
+    integer = JaxIntegers(layout.work_width).dtype
 
     def values(codes: jax.Array, part: Any) -> jax.Array:
-        floats = plain.decode(plain.as_codes(codes), part, layout, None)
-        return lax.bitcast_convert_type(floats, xp.dtype)
+        return lax.bitcast_convert_type(plain.decode(plain.as_codes(codes), part, layout, None), integer)
 
-    if fmt.zero_point:
-        split = jnp.broadcast_to(work.view.spread(encoded.zero_points.astype(xp.dtype)), numpy_scaled.split_shape(work))
-        elements = integers_as_floats(xp, layout, encoded.elements.astype(xp.dtype) - work.view.join(split))
-    else:
-        elements = values(encoded.elements, fmt.element)
+    elements = encoded.elements if fmt.zero_point else values(encoded.elements, fmt.element)
     outer = values(encoded.outer, fmt.outer.scale) if fmt.outer else None
-    levels = tuple(bits.astype(xp.dtype) for bits in encoded.micro)
-    table = as_arrays(plan.table, layout)
-    bits = decoded(xp, work, table, target, elements, values(encoded.scales, fmt.scale), outer, levels)
-    return plain.floats(target, bits)
+    work, table = work_of(plan, tuple(encoded.shape)), as_arrays(plan.table, layout)
+    s = values(encoded.scales, fmt.scale)
+    return _decode_jit(work, target, table, elements, s, outer, encoded.zero_points, encoded.micro)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _decode_jit(work: Work, target: Layout, table, elements, s, outer, zero_points, micro):
+    xp = JaxIntegers(work.layout.work_width)
+    if zero_points is not None:
+        split = jnp.broadcast_to(work.view.spread(zero_points.astype(xp.dtype)), numpy_scaled.split_shape(work))
+        elements = integers_as_floats(xp, work.layout, elements.astype(xp.dtype) - work.view.join(split))
+    levels = tuple(bits.astype(xp.dtype) for bits in micro)
+    return plain.floats(target, decoded(xp, work, table, target, elements, s, outer, levels))

@@ -54,10 +54,12 @@ def folded(stream: Any, member: int) -> Any:
 
 def phase(re: torch.Tensor, im: torch.Tensor, fmt: ComplexFormat, layout: Layout, view: View) -> tuple:
     """Values of both parts."""
-    pad = any(view.padding)
-    if torch.compiler.is_compiling():
-        return _Compiled.apply(re, im, fmt.spec, pad)
-    return _Eager.apply(re, im, fmt.spec, pad)
+    return _Eager.apply(re, im, fmt.spec, any(view.padding))
+
+
+def phase_compiled(re: torch.Tensor, im: torch.Tensor, spec: str, pad: bool) -> tuple:
+    """Values of both parts, while `torch.compile` traces."""
+    return _Compiled.apply(re, im, spec, pad)
 
 
 def _phase_plain(re: torch.Tensor, im: torch.Tensor, spec: str, pad: bool) -> tuple[torch.Tensor, torch.Tensor]:
