@@ -15,7 +15,7 @@ from .blocks import Blocks, blocks
 from .floats import FN, NONE, FloatFormat
 from .integers import IntFormat
 from .registry import Format, plain_format
-from .scaled import BINARY32, TENSOR, Outer, Rule, ScaledFormat, ScaleFormat
+from .scaled import BINARY32, TENSOR, Element, Outer, Rule, ScaledFormat, ScaleFormat
 from .scaled import rule as named_rule
 from .suggest import unknown
 
@@ -97,7 +97,13 @@ def _scale(name: "str | ScaleFormat") -> ScaleFormat:
 def _called(fmt: ScaledFormat) -> ScaledFormat:
     """The row of the table it equals, or the format named by its own description."""
     known = _CANONICAL.get(fmt)
-    return known if known is not None else replace(fmt, name=fmt.describe(lambda part: plain_format(part.spec).name))
+    return known if known is not None else replace(fmt, name=fmt.describe(_name_of))
+
+
+def _name_of(part: Element) -> str:
+    """What `plain_format` parses: the name of a layout, the whole of a table."""
+    name = plain_format(part.spec).name
+    return name if name != "codebook" else part.spec
 
 
 def parse_scaled(name: str) -> ScaledFormat | None:

@@ -2,9 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from .catalogue import facts
+from .catalogue import AnyFormat, facts, scaled_facts
+from .complexes import ComplexFormat
 from .exact import numbers
 from .registry import Format
+from .scaled import ScaledFormat
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -12,9 +14,11 @@ if TYPE_CHECKING:
 _MOST = 1 << 12
 
 
-def fact_lines(fmt: Format) -> list[tuple[str, str]]:
+def fact_lines(fmt: AnyFormat) -> list[tuple[str, str]]:
     """(fact, value) pairs for people, missing facts left out."""
-    table = facts(fmt)
+    if isinstance(fmt, ComplexFormat):
+        return [("spec", fmt.spec), ("bits", f"{fmt.bits} a complex number"), ("source", fmt.source)]
+    table = scaled_facts(fmt) if isinstance(fmt, ScaledFormat) else facts(fmt)
     units = {"dynamic_range_db": " dB"}
     lines = [("spec", fmt.spec)]
     for name, value in table.items():

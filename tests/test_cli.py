@@ -29,6 +29,23 @@ def test_formats_lists_all():
     assert any(line.startswith("nf4,4,1.0") for line in lines)
 
 
+def test_formats_lists_scaled_ones():
+    table = run("formats", "--scaled").output
+    assert "…" not in table
+    for name in ("mxfp4", "nvfp4", "int8_per_channel_asym", "phase_t4"):
+        assert name in table
+    assert run("formats", "--scaled", "--csv").output.startswith("name,bits_per_element,element")
+
+
+def test_show_of_scaled_and_complex_formats(tmp_path):
+    text = run("show", "nvfp4", "--png", str(tmp_path / "line.png")).output
+    assert "bits per element 4.5" in text
+    assert "binary32 per tensor" in text
+    assert "-6" in text
+    assert (tmp_path / "line.png").exists()
+    assert "2 a complex number" in run("show", "phase").output
+
+
 def test_show(tmp_path):
     result = run("show", "e2m1", "--png", str(tmp_path / "line.png"))
     assert result.exit_code == 0
@@ -71,6 +88,8 @@ def test_sweep_and_plot(tmp_path):
     ("arguments", "message"),
     [
         (("show", "fp8_e4m4"), "unknown format 'fp8_e4m4'; did you mean 'fp8_e4m3"),
+        (("show", "phase", "--png", "x.png"), "phase has complex values, which no number line shows; leave --png out"),
+        (("show", "mxfp5"), "unknown format 'mxfp5'; did you mean 'mxfp8'"),
         (("sweep", "digit"), "unknown task 'digit'; did you mean 'digits'?"),
         (("sweep", "-f", "fp9"), "unknown format 'fp9'"),
         (("sweep", "--steps", "0"), "expected steps >= 1, got 0"),
