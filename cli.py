@@ -104,13 +104,13 @@ def show(
     from .formats.show import fact_lines, number_line, text_line
 
     fmt = named_format(name)
+    numbers = getattr(fmt, "element", fmt)
+    if isinstance(numbers, ComplexFormat) and png is not None:
+        raise ValueError(f"{fmt.name} has complex values, which no number line shows; leave --png out")
     typer.echo(f"{fmt.name}\n")
     for fact, value in fact_lines(fmt):
         typer.echo(f"  {fact:16} {value}")
-    numbers = getattr(fmt, "element", fmt)
     if isinstance(numbers, ComplexFormat):
-        if png is not None:
-            raise ValueError(f"{fmt.name} has complex values, which no number line shows; leave --png out")
         return
     if numbers.bits <= 12:
         typer.echo("\n" + text_line(numbers))

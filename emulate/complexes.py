@@ -1,5 +1,6 @@
 """Complex numbers: rounding by component, phase quantization, and the widely-linear view of real matrices."""
 
+from collections.abc import Callable
 from typing import Any
 
 from ..formats.catalogue import COMPLEX, COMPLEX_ALIASES
@@ -16,8 +17,11 @@ IMAGINARY_MEMBER = 0xFFFFFFFE
 """Imaginary parts draw from the stream of the real parts folded with this."""
 
 
-def quantize_complex(x: Any, fmt: Any, options: Options, randomness: Randomness, out: Any) -> Any:
+def quantize_complex(x: Any, fmt: Any, options: Options, randomness: Randomness, out: Any, quantize: Callable) -> Any:
     """`quantize` of complex arrays and of pairs (re, im).
+
+    Args:
+        quantize: the function for real arrays.
 
     Raises:
         TypeError: a pair of different types or dtypes.
@@ -34,11 +38,11 @@ def quantize_complex(x: Any, fmt: Any, options: Options, randomness: Randomness,
         layout, view = _phase_view(resolved, re, options.pad, backend)
         parts = backend.phase(re, im, resolved, layout, view)
     else:
-        parts = _by_component(re, im, resolved, options, randomness, backend)
+        parts = _by_component(re, im, resolved, options, randomness, backend, quantize)
     return parts if isinstance(x, tuple) else backend.joined(*parts)
 
 
-def quantize_complex_compiled(x: Any, fmt: Any, options: Options, randomness: Randomness) -> Any:
+def quantize_complex_compiled(x: Any, fmt: Any, options: Options, randomness: Randomness, quantize: Callable) -> Any:
     """`quantize_complex` while `torch.compile` traces: names are looked up, nothing is parsed."""
     from .backends import torch_complex as backend
 
@@ -47,7 +51,7 @@ def quantize_complex_compiled(x: Any, fmt: Any, options: Options, randomness: Ra
     if COMPLEX_ALIASES.get(spec, spec) in COMPLEX or spec.startswith("phase("):
         parts = backend.phase_compiled(re, im, spec, options.pad)
     else:
-        parts = _by_component(re, im, fmt, options, randomness, backend)
+        parts = _by_component(re, im, fmt, options, randomness, backend, quantize)
     return parts if isinstance(x, tuple) else backend.joined(*parts)
 
 
@@ -67,9 +71,9 @@ def _parts(x: Any) -> tuple[Any, Any, Any]:
     return backend, *backend.parts(x)
 
 
-def _by_component(re: Any, im: Any, fmt: Any, options: Options, randomness: Randomness, backend: Any) -> tuple:
-    from .quantize import quantize
-
+def _by_component(
+    re: Any, im: Any, fmt: Any, options: Options, randomness: Randomness, backend: Any, quantize: Callable
+) -> tuple:
     if options.given:
         raise ValueError("scale= is for real arrays; quantize the real and imaginary parts apart")
     shared = {

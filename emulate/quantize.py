@@ -7,6 +7,7 @@ from ..formats.catalogue import format as any_format
 from ..formats.complexes import ComplexFormat
 from ..formats.rounding import Rounding
 from ..formats.scaled import ScaledFormat
+from .complexes import decode_complex, encode_complex, quantize_complex, quantize_complex_compiled
 from .dispatch import backend_of, scaled_backend_of, torch_is_compiling
 from .encoded import Encoded, Scales
 from .layouts import LAYOUTS, fits, require_fit
@@ -86,10 +87,8 @@ def quantize(
         from .backends.torch import quantize_compiled
 
         if isinstance(x, tuple) or x.is_complex():
-            from .complexes import quantize_complex_compiled
-
             options = Options(rounding, scale_rounding, overflow, out_dtype, ste, axis, pad, scale is not None)
-            return quantize_complex_compiled(x, fmt, options, Randomness(seed, step, stream, offset))
+            return quantize_complex_compiled(x, fmt, options, Randomness(seed, step, stream, offset), quantize)
         return quantize_compiled(
             x, fmt, rounding, overflow, seed, step, stream, offset, scale, scale_rounding, axis, pad,
             ste, out, out_dtype,
@@ -97,9 +96,7 @@ def quantize(
     options = Options(rounding, scale_rounding, overflow, out_dtype, ste, axis, pad, scale is not None)
     randomness = Randomness(seed, step, stream, offset)
     if _is_complex(x, fmt):
-        from .complexes import quantize_complex
-
-        return quantize_complex(x, fmt, options, randomness, out)
+        return quantize_complex(x, fmt, options, randomness, out, quantize)
     backend = backend_of(x)
     array = backend.as_array(x)
     if isinstance(fmt, TracedFormat | TracedScaled) and not hasattr(backend, "traced"):
@@ -156,8 +153,6 @@ def encode(
     options = Options(rounding, scale_rounding, overflow, axis=axis, pad=pad, codes=True)
     randomness = Randomness(seed, step, stream, offset)
     if isinstance(any_format(fmt), ComplexFormat):
-        from .complexes import encode_complex
-
         return encode_complex(x, fmt, options)
     backend = backend_of(x)
     array = backend.as_array(x)
@@ -218,8 +213,6 @@ def _decode_encoded(codes: Encoded, fmt: Any, out_dtype: Any, out: Any) -> Any:
     if fmt is not None and any_format(fmt) != codes.fmt:
         raise ValueError(f"the codes are of {codes.fmt.name}, got {any_format(fmt).name}; leave the format out")
     if isinstance(codes.fmt, ComplexFormat):
-        from .complexes import decode_complex
-
         return decode_complex(codes, out)
     target = layout_named(dtype_name(out_dtype or codes.dtype), "out_dtype")
     if out is not None:

@@ -8,11 +8,13 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..formats.codebooks import CodebookFormat
+from ..formats.catalogue import format as any_format
+from ..formats.complexes import ComplexFormat
 from ..formats.floats import FloatFormat
 from ..formats.integers import IntFormat
 from ..formats.registry import Format
 from ..formats.registry import plain_format as named_format
+from ..formats.scaled import ScaledFormat
 from .settings import Member, Settings
 from .store import Row, Store, key_of
 
@@ -99,12 +101,16 @@ def expand_formats(formats: Iterable[str | Format]) -> list[Format]:
     """Formats of names in which [a-b] stands for the numbers a to b, e.g. 'e[1-5]m[0-4]' or 'int[2-8]'.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name, or a format that brings scales of its own.
     """
     names: list[str | Format] = []
     for item in formats:
         names.extend(_expand(item) if isinstance(item, str) else [item])
-    return [named_format(name) for name in names]
+    found = [any_format(name) for name in names]
+    for fmt in found:
+        if isinstance(fmt, ScaledFormat | ComplexFormat):
+            raise ValueError(f"sweeps give each tensor a scale of its own; expected a format without, got {fmt.name}")
+    return found
 
 
 def _expand(name: str) -> list[str]:
@@ -131,15 +137,14 @@ def _config(task: str, member: Member, settings: Settings) -> dict[str, Any]:
 
 
 def _batches(pending: dict[str, Member], width: int) -> Iterable[dict[str, Member]]:
-    """Runs of one compiled program each: floats and integers together, codebooks apart."""
-    for is_table in (False, True):
-        keys = [key for key, member in pending.items() if _is_table(member.fmt) == is_table]
+    """Runs of one compiled program each."""
+    from .train import program_of
+
+    kinds = {key: program_of(member.fmt) for key, member in pending.items()}
+    for kind in dict.fromkeys(kinds.values()):
+        keys = [key for key in pending if kinds[key] == kind]
         for start in range(0, len(keys), width):
             yield {key: pending[key] for key in keys[start : start + width]}
-
-
-def _is_table(fmt: Format) -> bool:
-    return isinstance(fmt, CodebookFormat) or (isinstance(fmt, IntFormat) and fmt.mid_rise)
 
 
 def _run(data, settings: Settings, batch: dict[str, Member], configs: dict[str, dict]) -> list[Row]:

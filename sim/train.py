@@ -6,9 +6,9 @@ Every linear layer computes with fake-quantized operands in all three of its pro
     backward  dx = Q(dy) Q(w)^T        dw = Q(x)^T Q(dy)
 
 Q scales a whole tensor so that its largest magnitude meets the format's largest value, rounds to nearest
-even, and scales back:  s = absmax / max,  Q(t) = round(t / s) * s,  each a single float32 operation. Formats
-whose range is that of float32 (a largest value of 2**100 and more) need no scale and get s = 1; so do
-tensors of zeros. Weights, gradients and the optimizer (SGD with momentum, cosine schedule) stay in float32.
+even, and scales back:  s = absmax / max,  Q(t) = round(t / s) * s,  each a single float32 operation, which is
+what `e3m2_per_tensor` means. Formats whose range is that of float32 (a largest value of 2**100 and more) need
+no scale. Weights, gradients and the optimizer (SGD with momentum, cosine schedule) stay in float32.
 
 The width of a batch of runs is fixed and short batches are padded, because XLA may sum in another order at
 another width: so a run does not depend on its place or its neighbours.
@@ -26,50 +26,63 @@ from jax import lax
 
 from ..emulate.quantize import quantize
 from ..emulate.traced import format_data
+from ..formats.codebooks import CodebookFormat
+from ..formats.integers import IntFormat
+from ..formats.registry import Format
+from ..formats.scaled import ScaledFormat
+from ..formats.scaled_registry import per
 from .settings import Member, Settings
 from .tasks.data import Classification
 
 _UNSCALED_FROM = 2.0**100
 
 
-def scaled(x: jax.Array, fmt: Any, largest: jax.Array) -> jax.Array:
-    """Q of this module: x scaled to the format's largest value, rounded, scaled back."""
-    scale = jnp.max(jnp.abs(x)) / largest
-    scale = jnp.where((largest >= _UNSCALED_FROM) | ~(scale > 0), 1.0, scale)
-    # XLA turns a division by a broadcast scalar into a product with the reciprocal, unless it cannot see it
-    divisor = lax.optimization_barrier(jnp.broadcast_to(scale, x.shape))
-    return quantize(x / divisor, fmt, ste="identity") * scale
+def with_scale(fmt: Format) -> Format | ScaledFormat:
+    """The format as the trainer uses it: with a scale per tensor, or alone where its range is that of float32."""
+    return fmt if fmt.max >= _UNSCALED_FROM else per(fmt, "tensor")
+
+
+def program_of(fmt: Format) -> str:
+    """Formats of one kind share a compiled program: with scales, with scales of a table, or without."""
+    if fmt.max >= _UNSCALED_FROM:
+        return "unscaled"
+    return "table" if isinstance(fmt, CodebookFormat) or (isinstance(fmt, IntFormat) and fmt.mid_rise) else "grid"
+
+
+def fake_quantized(x: jax.Array, fmt: Any) -> jax.Array:
+    """Q of this module; gradients pass."""
+    return quantize(x, fmt, ste="identity")
 
 
 @jax.custom_vjp
-def linear(x: jax.Array, w: jax.Array, fmt: Any, largest: jax.Array) -> jax.Array:
+def linear(x: jax.Array, w: jax.Array, fmt: Any) -> jax.Array:
     """x @ w with fake-quantized operands, forward and backward; x: (n, i), w: (i, o)."""
-    return scaled(x, fmt, largest) @ scaled(w, fmt, largest)
+    return fake_quantized(x, fmt) @ fake_quantized(w, fmt)
 
 
-def _linear_forward(x, w, fmt, largest):
-    xq, wq = scaled(x, fmt, largest), scaled(w, fmt, largest)
-    return xq @ wq, (xq, wq, fmt, largest)
+def _linear_forward(x, w, fmt):
+    xq, wq = fake_quantized(x, fmt), fake_quantized(w, fmt)
+    return xq @ wq, (xq, wq, fmt)
 
 
 def _linear_backward(kept, dy):
-    xq, wq, fmt, largest = kept
-    dyq = scaled(dy, fmt, largest)
-    return dyq @ wq.T, xq.T @ dyq, None, None
+    xq, wq, fmt = kept
+    dyq = fake_quantized(dy, fmt)
+    return dyq @ wq.T, xq.T @ dyq, None
 
 
 linear.defvjp(_linear_forward, _linear_backward)
 
 
-def _forward(params, x: jax.Array, fmt: Any, largest: jax.Array) -> jax.Array:
+def _forward(params, x: jax.Array, fmt: Any) -> jax.Array:
     for k, (w, b) in enumerate(params):
-        x = linear(x, w, fmt, largest) + b
+        x = linear(x, w, fmt) + b
         x = jax.nn.relu(x) if k + 1 < len(params) else x
     return x
 
 
-def _loss(params, x, y, fmt, largest) -> jax.Array:
-    logits = jax.nn.log_softmax(_forward(params, x, fmt, largest))
+def _loss(params, x, y, fmt) -> jax.Array:
+    logits = jax.nn.log_softmax(_forward(params, x, fmt))
     return -jnp.mean(jnp.take_along_axis(logits, y[:, None], axis=1))
 
 
@@ -90,46 +103,46 @@ def _order(seed: int, samples: int, settings: Settings) -> np.ndarray:
     return np.concatenate(epochs)[:needed].reshape(settings.steps, settings.batch).astype(np.int32)
 
 
-def _train_one(data, settings: Settings, fmt, largest, params, order, learning_rate) -> dict[str, jax.Array]:
+def _train_one(data, settings: Settings, fmt, params, order, learning_rate) -> dict[str, jax.Array]:
     train_x, train_y, test_x, test_y = data
 
     def step(state, inputs):
         params, velocity = state
         rows, k = inputs
-        loss, gradient = jax.value_and_grad(_loss)(params, train_x[rows], train_y[rows], fmt, largest)
+        loss, gradient = jax.value_and_grad(_loss)(params, train_x[rows], train_y[rows], fmt)
         rate = learning_rate * 0.5 * (1 + jnp.cos(jnp.pi * k / settings.steps))
         velocity = jax.tree.map(lambda v, g: settings.momentum * v + g, velocity, gradient)
         return (jax.tree.map(lambda p, v: p - rate * v, params, velocity), velocity), loss
 
     start = (params, jax.tree.map(jnp.zeros_like, params))
     (params, _), losses = lax.scan(step, start, (order, jnp.arange(settings.steps)))
-    logits = _forward(params, test_x, fmt, largest)
+    logits = _forward(params, test_x, fmt)
     return {
         "test_accuracy": jnp.mean(jnp.argmax(logits, axis=1) == test_y),
-        "test_loss": _loss(params, test_x, test_y, fmt, largest),
+        "test_loss": _loss(params, test_x, test_y, fmt),
         "train_loss": jnp.mean(losses[-20:]),
         "finite": jnp.all(jnp.isfinite(losses)) & jnp.all(jnp.isfinite(logits)),
     }
 
 
 @partial(jax.jit, static_argnums=1)
-def _train_batch(data, settings: Settings, fmt, largest, params, order, learning_rate):
+def _train_batch(data, settings: Settings, fmt, params, order, learning_rate):
     train = partial(_train_one, data, settings)
-    return jax.vmap(train)(fmt, largest, params, order, learning_rate)
+    return jax.vmap(train)(fmt, params, order, learning_rate)
 
 
 def train_batch(task: Classification, settings: Settings, members: Sequence[Member]) -> list[dict[str, float | bool]]:
     """Train up to `settings.width` runs side by side.
 
     Args:
-        members: the runs; all floats and integers, or all codebooks.
+        members: the runs; all with formats of one kind, see `program_of`.
 
     Returns:
         Per run test_accuracy (a fraction), test_loss and train_loss (nats; the latter over the last 20
         steps), and diverged, whether some loss or logit was not finite.
 
     Raises:
-        ValueError: no runs or more than the width, or formats of both kinds.
+        ValueError: no runs or more than the width, or formats of several kinds.
     """
     if not 1 <= len(members) <= settings.width:
         raise ValueError(f"expected 1 to {settings.width} runs, got {len(members)}")
@@ -139,8 +152,7 @@ def train_batch(task: Classification, settings: Settings, members: Sequence[Memb
     metrics = _train_batch(
         tuple(jnp.asarray(a) for a in (task.train_x, task.train_y, task.test_x, task.test_y)),
         settings,
-        format_data([member.fmt for member in padded]),
-        jnp.array([float(member.fmt.max) for member in padded], jnp.float32),
+        format_data([with_scale(member.fmt) for member in padded]),
         jax.tree.map(lambda *leaves: jnp.stack(leaves), *initial),
         jnp.stack([_order(member.seed, len(task.train_y), settings) for member in padded]),
         jnp.array([member.learning_rate for member in padded], jnp.float32),
