@@ -14,7 +14,7 @@ class Scales:
         decode: float array over the grid of blocks: an element times this is its value. float32, or float64
             where the input is.
         zero_point: integers over the grid, of asymmetric formats.
-        micro: exponent bits of nested sub-blocks (HiF4), one array per level, (*grid, sub-blocks of a block).
+        micro: exponent bits of nested sub-blocks (HiF4), one array per level, (grid, sub-blocks of a block).
     """
 
     decode: Any
@@ -30,9 +30,9 @@ class Encoded:
         fmt: the format.
         shape: of the array.
         dtype: name of the dtype it had.
-        elements: unsigned codes in the shape of the array; of a complex format (stages, *shape).
+        elements: unsigned codes in the shape of the array; of a complex format (stages, shape).
         scales: unsigned codes over the grid of blocks; binary32 as its 32 bits. Of a complex format
-            (stages, 2, *grid).
+            (stages, 2, grid).
         outer: codes of the second level over its groups, or None.
         zero_points: unsigned integers over the grid, or None.
         micro: exponent bits of nested sub-blocks, as in `Scales`.

@@ -44,7 +44,7 @@ def native(codes: Encoded | Any, fmt: str | Format | None = None) -> Any:
     Example:
         >>> from halfulp.emulate.quantize import encode
         >>> native(encode([1.0, -448.0], "fp8_e4m3"), "fp8_e4m3").tolist()
-        [1, -448]
+        [1.0, -448.0]
     """
     if not isinstance(codes, Encoded):
         from ..formats.registry import plain_format

@@ -10,7 +10,11 @@ import pytest
 
 ROOT = Path(halfulp.__file__).parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-MODULES = ["formats.rounding", "formats.registry", "emulate.quantize", "emulate.philox", "emulate.traced"]
+MODULES = [
+    "formats.blocks", "formats.catalogue", "formats.registry", "formats.rounding", "formats.scaled",
+    "formats.scaled_registry", "emulate.complexes", "emulate.native", "emulate.packing", "emulate.philox",
+    "emulate.quantize", "emulate.traced",
+]  # fmt: skip
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 

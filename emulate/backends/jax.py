@@ -75,12 +75,12 @@ def floats(target: Layout, bits: jax.Array) -> jax.Array:
     return lax.bitcast_convert_type(bits.astype(SIGNED[target.width]), jnp.dtype(target.name))
 
 
-def _words(static: _Static, x: jax.Array, noise) -> jax.Array | None:
-    if static.place is None:
+def words_of(place: Place | None, x: jax.Array, noise: Any) -> jax.Array | None:
+    """Random words of every element of x, as integers of the kernel; None for deterministic modes."""
+    if place is None:
         return None
-    key, start = noise
-    words = words_p.bind(lax.stop_gradient(x), key, start, place=static.place)
-    if static.place.words == 1:
+    words = words_p.bind(lax.stop_gradient(x), *noise, place=place)
+    if place.words == 1:
         return words[0].astype(jnp.int32)
     return (words[0].astype(jnp.int64) << 32) | words[1].astype(jnp.int64)
 
@@ -88,7 +88,7 @@ def _words(static: _Static, x: jax.Array, noise) -> jax.Array | None:
 def _rounded(static: _Static, x: jax.Array, data: _Data, overflow: str | None):
     """Bits of the rounded values in the compute dtype, and for codebooks the indices."""
     xp, bits = _load(static, x)
-    words = _words(static, x, data.noise)
+    words = words_of(static.place, x, data.noise)
     if isinstance(data.table, Codebook):
         index = codebook_kernels.round_to_codebook(xp, static.layout, data.table, bits, data.mode, words)
         not_a_number = (bits & static.layout.magnitude_mask) > static.layout.infinity

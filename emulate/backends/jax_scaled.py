@@ -29,7 +29,7 @@ from . import jax as plain
 from . import numpy as numpy_backend
 from . import numpy_scaled
 from .jax_integers import JaxIntegers, JaxWords
-from .jax_words import Place, words_p
+from .jax_words import Place
 
 jax.tree_util.register_dataclass(Scales, data_fields=["decode", "zero_point", "micro"], meta_fields=[])
 jax.tree_util.register_dataclass(
@@ -78,15 +78,6 @@ class _Data(NamedTuple):
     given: tuple | None
 
 
-def _words(x: jax.Array, noise: Any, place: Place | None) -> jax.Array | None:
-    if place is None:
-        return None
-    words = words_p.bind(lax.stop_gradient(x), *noise, place=place)
-    if place.words == 1:
-        return words[0].astype(jnp.int32)
-    return (words[0].astype(jnp.int64) << 32) | words[1].astype(jnp.int64)
-
-
 def _prepared(static: _Static, x: jax.Array, data: _Data) -> tuple[JaxIntegers, jax.Array, BlockScales, Rounding]:
     """Split bits, the scales of their blocks, and how elements are rounded."""
     work = static.work
@@ -98,10 +89,10 @@ def _prepared(static: _Static, x: jax.Array, data: _Data) -> tuple[JaxIntegers, 
     if data.scale_mode is not None:
         like = x.reshape(-1)[:1]  # carries the batch of a vmap
         grid = jnp.broadcast_to(like.reshape((1,) * len(work.view.grid)), work.view.grid)
-        draw = Draw(data.scale_mode, _words(grid, data.scale_noise, static.scale_place))
+        draw = Draw(data.scale_mode, plain.words_of(static.scale_place, grid, data.scale_noise))
     nearest = mode_of(ROUNDINGS["nearest_even"], work.layout.work_width)
     scales = scales_for(xp, work, data.table, split, nearest, draw, data.given)
-    words = _words(x, data.noise, static.place)
+    words = plain.words_of(static.place, x, data.noise)
     words = None if words is None else work.view.split(xp, words)
     return xp, split, scales, Rounding(data.mode, static.overflow, words)
 
