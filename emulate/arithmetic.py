@@ -2,9 +2,9 @@
 
 Scales need them, and hardware cannot be trusted with them: XLA flushes subnormals, turns x / s into x * (1 / s)
 and fuses a * b + c. Here the hardware only estimates. The significands a, b of M + 1 bits are small enough for
-an integer remainder modulo 2**width to be exact, so that it finds and mends the error of any estimate Q:
+an integer remainder modulo 2**width to be exact, so that it finds and mends the error of an estimate Q:
 
-    a * b = Q * 2**M + R            a * 2**M = Q * b + R            |R| at most half the divisor
+    a * b = Q * 2**k + R        0 <= R < 2**k             a * 2**M = Q * b + R        |R| <= b / 2
 
 and Q with the sign of R decides the rounding, at any precision, to nearest with ties to even. Results below
 the smallest normal underflow gradually. Source: IEEE 754-2019 sections 4.3.1 and 7.5.
@@ -21,16 +21,6 @@ def normalized(xp: Integers, layout: Layout, magnitude: Array) -> tuple[Array, A
     return parts.significand << up, parts.leading_field
 
 
-def _mended(xp: Integers, estimate: Array, remainder: Array, divisor: Array) -> tuple[Array, Array]:
-    """Quotient with a remainder of at most half the divisor, ties to even, from an estimate up to 2 units off."""
-    for _ in range(2):
-        step = xp.integer(2 * remainder > divisor) - xp.integer(2 * remainder < -divisor)
-        estimate, remainder = estimate + step, remainder - step * divisor
-    tie = xp.integer((2 * remainder == divisor) | (2 * remainder == -divisor)) & estimate & 1
-    step = tie * (xp.integer(remainder > 0) - xp.integer(remainder < 0))
-    return estimate + step, remainder - step * divisor
-
-
 def settle(
     xp: Integers, target: Layout, significand: Array, tail: Array, unit_field: Array, surplus: Array, largest: bool
 ) -> Array:
@@ -38,7 +28,8 @@ def settle(
 
     Args:
         significand: M + 1 + surplus bits and possibly 2**(M + 1 + surplus); or 0.
-        tail: what the significand lacks, -1/2 to 1/2 of a unit, or up to one where surplus > 0; its sign is read.
+        tail: what the significand lacks: -1/2 to 1/2 of a unit, no tie, or 0 to 1 where surplus > 0. Only its
+            sign is read.
         unit_field: exponent field of a number whose last bit is the significand's.
         largest: what is too large becomes the largest finite number, otherwise infinity.
     """
@@ -87,10 +78,12 @@ def multiply(
     m = layout.mantissa_bits
     magnitude = x & layout.magnitude_mask
     (a, a_field), (b, b_field) = normalized(xp, layout, magnitude), normalized(xp, layout, y)
-    estimate = xp.to_integer(xp.to_float(a) * xp.to_float(b) * 2.0**-m)
-    quotient, tail = _mended(xp, estimate, a * b - (estimate << m), 1 << m)
-    field = a_field + b_field + (target.bias + target.mantissa_bits - 2 * layout.bias - m)
-    surplus = xp.integer(quotient >= (2 << m)) + (m - target.mantissa_bits)
+    k = m - 3  # so that Q has three or four bits too many, and rounds below
+    estimate = xp.to_integer(xp.to_float(a) * xp.to_float(b) * 2.0**-k)
+    remainder = a * b - (estimate << k)
+    quotient, tail = estimate + (remainder >> k), remainder & ((1 << k) - 1)
+    field = a_field + b_field + (target.bias + target.mantissa_bits - 2 * layout.bias - 2 * m + k)
+    surplus = xp.integer(quotient >= (1 << (2 * m + 1 - k))) + (2 * m - k - target.mantissa_bits)
     bits = settle(xp, target, quotient, tail, field, surplus, largest)
     return _special(xp, layout, target, x, magnitude, bits)
 
@@ -112,8 +105,10 @@ def divide(xp: Integers, layout: Layout, x: Array, y: Array, *, exponent: Array 
     (a, a_field), (b, b_field) = normalized(xp, layout, magnitude), normalized(xp, layout, y)
     less = xp.integer(a < b)
     a = a << less
-    estimate = xp.to_integer(xp.to_float(a) / xp.to_float(b) * 2.0**m)
-    quotient, tail = _mended(xp, estimate, (a << m) - estimate * b, b)
+    estimate = xp.to_integer(xp.quotient(xp.to_float(a), xp.to_float(b)) * 2.0**m)
+    remainder = (a << m) - estimate * b
+    step = xp.integer(2 * remainder > b) - xp.integer(2 * remainder < -b)  # quotients of M + 1 bits never tie
+    quotient, tail = estimate + step, remainder - step * b
     field = a_field - b_field - less + (layout.bias + exponent)
     bits = settle(xp, layout, quotient, tail, field, 0, largest)
     return _special(xp, layout, layout, x, magnitude, bits)

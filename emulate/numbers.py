@@ -47,6 +47,10 @@ class Integers(Protocol):
         """Integers below 2**25 (2**54 at width 64) as floats of `width`, exact where the dtype holds them."""
         ...
 
+    def quotient(self, a: Array, b: Array) -> Array:
+        """a / b of floats, to within one unit in the last place."""
+        ...
+
     def to_integer(self, a: Array) -> Array:
         """Floats of `width` truncated to integers."""
         ...
@@ -82,6 +86,10 @@ class Integers(Protocol):
 
 class Arrays(Integers, Protocol):
     """What scaled formats need besides: shapes and reductions."""
+
+    def materialized(self, a: Array) -> Array:
+        """a, computed once: a compiler must not compute it again for each element that reads it."""
+        ...
 
     def wider(self) -> "Arrays":
         """The namespace of width 64."""

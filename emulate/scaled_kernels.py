@@ -23,13 +23,28 @@ it count as zero."""
 
 
 class Spread(NamedTuple):
-    """BlockScales against the split array (g0, b0, g1, b1, ...): each field broadcasts to it. See `BlockScales`."""
+    """What blocks share, against the split array (g0, b0, g1, b1, ...): each field broadcasts to it.
+
+    Fields:
+        decode, encode, offset, zero, bad: see `BlockScales`.
+        min_field, quantum_field, max_positive, max_negative: fields of the element's `Grid` that differ from
+            block to block, None where they do not. A limit may be the bits of infinity, read as a number.
+    """
 
     decode: Array
     encode: Array
     offset: Array
     zero: Array
     bad: Array
+    min_field: Array = None
+    quantum_field: Array = None
+    max_positive: Array = None
+    max_negative: Array = None
+
+    def grid(self, element: Grid) -> Grid:
+        """The grid on which elements round."""
+        names = ("min_field", "quantum_field", "max_positive", "max_negative")
+        return element._replace(**{name: getattr(self, name) for name in names if getattr(self, name) is not None})
 
 
 class Rounding(NamedTuple):
@@ -57,7 +72,7 @@ def block_scales(
         rounding = Rounding(nearest, "saturate", None)
 
         def error(scales: BlockScales) -> Array:
-            values = element_values(xp, work, work.layout, table, bits, spread(xp, work, scales), rounding)
+            values = element_values(xp, work, work.layout, table, bits, spread(xp, work, table, scales), rounding)
             return _squared_error(xp, work, bits, values, field, found.bad)
 
         def step(k, state):
@@ -89,17 +104,38 @@ def _squared_error(xp: Arrays, work: Work, bits: Array, values: Array, field: Ar
     return xp.bits(total(xp, xp.floats(work.view.rows(xp, squares))))
 
 
-def spread(xp: Arrays, work: Work, scales: BlockScales) -> Spread:
+def spread(xp: Arrays, work: Work, table: ScaledTable, scales: BlockScales) -> Spread:
     """The scales against the split array."""
     view, layout = work.view, work.layout
-    decode, encode, offset, zero, bad = (
-        None if a is None else view.spread(a)
-        for a in (scales.decode, scales.encode, scales.offset, scales.zero, scales.bad)
-    )
+    fields = {name: getattr(scales, name) for name in ("decode", "encode", "offset", "zero", "bad")}
+    if work.structure.shifts:
+        fields |= _moved(xp, layout, table.element, scales.decode)  # pyright: ignore[reportArgumentType]
+    elif scales.offset is not None:
+        fields["max_positive"] = from_integer(xp, layout, table.levels - scales.offset, layout.bias)
+        fields["max_negative"] = from_integer(xp, layout, scales.offset, layout.bias)
+    wide = {name: None if a is None else view.spread(a) for name, a in fields.items()}
     if scales.micro:
         exponent = _micro_exponents(xp, work, scales) << layout.mantissa_bits
-        decode, encode = decode + exponent, encode - exponent  # far from the ends of the range
-    return Spread(decode, encode, offset, zero, bad)
+        wide["decode"] = wide["decode"] + exponent  # far from the ends of the range
+        wide["encode"] = wide["encode"] - exponent
+    return Spread(**{name: None if a is None else xp.materialized(a) for name, a in wide.items()})
+
+
+def _moved(xp: Arrays, layout: Layout, grid: Grid, decode: Array) -> dict[str, Array]:
+    """The fields of the element's grid times the power of two of each block."""
+    _, field = normalized(xp, layout, decode)
+    k = field - layout.bias
+
+    def times_power(limit: Array) -> Array:
+        a, own = normalized(xp, layout, xp.integer(limit) + k * 0)
+        return settle(xp, layout, a, a * 0, own + k, 0, False)
+
+    return {
+        "min_field": grid.min_field + k,
+        "quantum_field": grid.quantum_field + k,
+        "max_positive": times_power(grid.max_positive),
+        "max_negative": times_power(grid.max_negative),
+    }
 
 
 def _micro_exponents(xp: Arrays, work: Work, scales: BlockScales) -> Array:
@@ -182,7 +218,7 @@ def in_range(xp: Arrays, work: Work, table: ScaledTable, bits: Array, scales: Sp
         key = key_of(xp, work.layout, t)
         return (key >= table.element.keys[0]) & (key <= table.element.keys[-1]) & ~scales.bad
     if work.structure.shifts:
-        moved = _moved(xp, work.layout, table.element, scales)
+        moved = scales.grid(table.element)
         parts = take_apart(xp, work.layout, bits)
         rounded = round_magnitude(xp, work.layout, moved, parts, rounding.mode, rounding.words)
         limit = xp.where(parts.negative, moved.max_negative, moved.max_positive)
@@ -202,16 +238,9 @@ def _scaled(xp: Arrays, work: Work, bits: Array, scales: Spread) -> Array:
 
 def _rounded(xp: Arrays, work: Work, grid: Grid, bits: Array, scales: Spread, rounding: Rounding) -> Array:
     """Bits of the elements, before they are scaled back."""
-    layout = work.layout
-    if scales.offset is not None:
-        above, below = grid.code_bits, scales.offset
-        top = (1 << above) - 1
-        grid = grid._replace(
-            max_positive=from_integer(xp, layout, top - below, layout.bias),
-            max_negative=from_integer(xp, layout, below, layout.bias),
-        )
     t = _scaled(xp, work, bits, scales)
-    return round_to_grid(xp, layout, grid, t, rounding.mode, rounding.overflow, rounding.words)
+    grid = scales.grid(grid)
+    return round_to_grid(xp, work.layout, grid, t, rounding.mode, rounding.overflow, rounding.words)
 
 
 def _times(xp: Arrays, layout: Layout, target: Layout, q: Array, scales: Spread) -> Array:
@@ -227,23 +256,6 @@ def _times(xp: Arrays, layout: Layout, target: Layout, q: Array, scales: Spread)
     return wide.where(nothing, with_sign(wide, target, values * 0, q < 0), values)
 
 
-def _moved(xp: Arrays, layout: Layout, grid: Grid, scales: Spread) -> Grid:
-    """The element's grid times the power of two of each block. Limits may be the bits of infinity, read as a number."""
-    _, field = normalized(xp, layout, scales.decode)
-    k = field - layout.bias
-
-    def times_power(limit: Array) -> Array:
-        a, own = normalized(xp, layout, xp.integer(limit) + k * 0)
-        return settle(xp, layout, a, a * 0, own + k, 0, False)
-
-    return grid._replace(
-        min_field=grid.min_field + k,
-        quantum_field=grid.quantum_field + k,
-        max_positive=times_power(grid.max_positive),
-        max_negative=times_power(grid.max_negative),
-    )
-
-
 def _shifted(
     xp: Arrays, layout: Layout, table: ScaledTable, bits: Array, scales: Spread, rounding: Rounding
 ) -> tuple[Grid, Array]:
@@ -251,7 +263,7 @@ def _shifted(
 
     Where the largest element lies beyond the dtype a magnitude may be the bits of infinity: 2**(emax + 1) then.
     """
-    grid = _moved(xp, layout, table.element, scales)  # pyright: ignore[reportArgumentType]
+    grid = scales.grid(table.element)  # pyright: ignore[reportArgumentType]
     parts = take_apart(xp, layout, bits)
     rounded = round_magnitude(xp, layout, grid, parts, rounding.mode, rounding.words)
     magnitude = xp.minimum(rounded, xp.where(parts.negative, grid.max_negative, grid.max_positive))
@@ -264,12 +276,11 @@ def _shifted_values(
     xp: Arrays, layout: Layout, target: Layout, table: ScaledTable, bits: Array, scales: Spread, rounding: Rounding
 ) -> Array:
     _, signed = _shifted(xp, layout, table, bits, scales, rounding)
-    if target.width <= layout.width:
+    if target.width < layout.width or target.mantissa_bits < layout.mantissa_bits:
         return narrow(xp, layout, target, signed)
-    magnitude = signed & layout.magnitude_mask
-    number = xp.minimum(magnitude, layout.infinity - 1)  # the next power of two is beyond the dtype
-    kept = with_sign(xp, layout, xp.where(magnitude > layout.infinity, layout.nan, number), signed < 0)
-    return convert(xp.wider(), layout, target, xp.wider().integer(kept))
+    beyond = (signed & layout.magnitude_mask) == layout.infinity  # the next power of two is not in the dtype
+    kept = signed - xp.integer(beyond)
+    return kept if target is layout else convert(xp.wider(), layout, target, xp.wider().integer(kept))
 
 
 def _shifted_codes(

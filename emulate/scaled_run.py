@@ -44,7 +44,7 @@ def quantized(
     xp: Arrays, plan: ScaledPlan, work: Work, table: ScaledTable, bits: Array, scales: BlockScales, rounding: Rounding
 ) -> Array:
     """Target bits of the values, in the shape of the array."""
-    return work.view.join(element_values(xp, work, plan.target, table, bits, spread(xp, work, scales), rounding))
+    return work.view.join(element_values(xp, work, plan.target, table, bits, spread(xp, work, table, scales), rounding))
 
 
 def scale_codes(xp: Arrays, work: Work, table: ScaledTable, scales: BlockScales, nan_code: int) -> tuple[Array, Array]:
@@ -70,7 +70,7 @@ def decoded(
     """
     scales = given_scales(xp, work, table, combined(xp, work, s, outer), None, micro)
     split = work.view.split(xp, elements)
-    return work.view.join(decoded_values(xp, work, target, split, spread(xp, work, scales)))
+    return work.view.join(decoded_values(xp, work, target, split, spread(xp, work, table, scales)))
 
 
 def integers_as_floats(xp: Arrays, layout: Layout, integers: Array) -> Array:

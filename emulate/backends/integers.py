@@ -36,6 +36,9 @@ class NumpyIntegers:
     def to_float(self, a):
         return np.asarray(a).astype(self._float)
 
+    def quotient(self, a, b):
+        return a / b
+
     def to_integer(self, a):
         return np.asarray(a).astype(self.dtype)
 
@@ -65,6 +68,9 @@ class NumpyIntegers:
 
     def take(self, table, index):
         return table[index]
+
+    def materialized(self, a):
+        return a
 
     def wider(self):
         return NumpyIntegers(64)

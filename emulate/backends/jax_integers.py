@@ -34,6 +34,10 @@ class JaxIntegers:
     def to_float(self, a):
         return a.astype(self._float)
 
+    def quotient(self, a, b):
+        # XLA turns a division by a broadcast number into a product, unless it cannot see it
+        return a / lax.optimization_barrier(jnp.broadcast_to(b, a.shape))
+
     def to_integer(self, a):
         return a.astype(self.dtype)
 
@@ -61,6 +65,9 @@ class JaxIntegers:
 
     def take(self, table, index):
         return jnp.asarray(table)[index]
+
+    def materialized(self, a):
+        return lax.optimization_barrier(a)
 
     def wider(self):
         return JaxIntegers(64)

@@ -100,7 +100,7 @@ def _prepared(static: _Static, x: jax.Array, data: _Data) -> tuple[JaxIntegers, 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _quantize(static: _Static, x: jax.Array, data: _Data) -> jax.Array:
     xp, split, scales, rounding = _prepared(static, x, data)
-    wide = spread(xp, static.work, scales)
+    wide = spread(xp, static.work, data.table, scales)
     values = element_values(xp, static.work, static.target, data.table, split, wide, rounding)
     return plain.floats(static.target, static.work.view.join(values))
 
@@ -112,7 +112,7 @@ def _(static: _Static, primals, tangents):
     tangent = tangents[0].astype(result.dtype)
     if static.ste == "clip":
         xp, split, scales, rounding = _prepared(static, x, data)
-        mask = in_range(xp, static.work, data.table, split, spread(xp, static.work, scales), rounding)
+        mask = in_range(xp, static.work, data.table, split, spread(xp, static.work, data.table, scales), rounding)
         tangent = jnp.where(static.work.view.join(mask), tangent, jnp.zeros_like(tangent))
     return result, tangent
 
@@ -126,7 +126,7 @@ def _quantize_jit(static: _Static, x, data):
 def _encode_jit(static: _Static, x, data, codes: tuple[int, int, int]):
     xp, split, scales, rounding = _prepared(static, x, data)
     nan_code, bad_code, scale_nan = codes
-    wide = spread(xp, static.work, scales)
+    wide = spread(xp, static.work, data.table, scales)
     elements = element_codes(xp, static.work, data.table, split, wide, rounding, nan_code, bad_code)
     of_scales, of_outer = scale_codes(xp, static.work, data.table, scales, scale_nan)
     return static.work.view.join(elements), of_scales, of_outer, scales.offset, scales.micro

@@ -144,7 +144,7 @@ class Pass:
         words = None
         if self.noise is not None:
             words = self.work.view.split(self.xp, words_of(self.noise, self.shape, self.plan.layout).reshape(-1))
-        scales = spread(self.xp, self.work, self.scales)
+        scales = spread(self.xp, self.work, self.table, self.scales)
         result = np.empty(self.bits.shape, dtype)
         for tile in _tiles(self.bits.shape, _TILE):
             part = Spread(*(None if a is None else _part(a, tile) for a in scales))

@@ -37,6 +37,9 @@ class TorchIntegers:
     def to_float(self, a):
         return a.to(self._float)
 
+    def quotient(self, a, b):
+        return a / b
+
     def to_integer(self, a):
         return a.to(self.dtype)
 
@@ -63,6 +66,9 @@ class TorchIntegers:
 
     def take(self, table, index):
         return table[index.to(torch.int64) if isinstance(index, torch.Tensor) else index]
+
+    def materialized(self, a):
+        return a
 
     def wider(self):
         return TorchIntegers(64, self.device)

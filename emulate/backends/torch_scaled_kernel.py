@@ -123,14 +123,14 @@ class Portable:
     def values(self, target: Layout) -> torch.Tensor:
         """Target bits of the values."""
         rounding = Rounding(self.plan.mode, self.plan.overflow, self.words)
-        wide = spread(self.xp, self.work, self.scales)
+        wide = spread(self.xp, self.work, self.table, self.scales)
         values = element_values(self.xp, self.work, target, self.table, self.bits, wide, rounding)
         return self.work.view.join(values).to(BITS[target.width])
 
     def mask(self) -> torch.Tensor:
         """Where scaled magnitudes round to at most the largest element."""
         rounding = Rounding(self.plan.mode, self.plan.overflow, self.words)
-        wide = spread(self.xp, self.work, self.scales)
+        wide = spread(self.xp, self.work, self.table, self.scales)
         return self.work.view.join(in_range(self.xp, self.work, self.table, self.bits, wide, rounding))
 
 
