@@ -111,7 +111,7 @@ def overflow_results(
     """Magnitude bits that (finite, infinite) inputs beyond the range become, each for (positive, negative)."""
     largest = (grid.max_positive, grid.max_negative)
     has_infinity, unsigned = grid.infinity == 1, grid.max_negative == 0
-    special = xp.where(has_infinity, layout.infinity, layout.nan)
+    special = xp.where(has_infinity, layout.infinity, xp.where(grid.clamps == 1, largest[0], layout.nan))
     specials = (special, xp.where(unsigned, 0, special))
     inward = (mode.inward_positive == 1, mode.inward_negative == 1)
     outward = tuple(xp.where(inward[side], largest[side], specials[side]) for side in (0, 1))

@@ -43,6 +43,7 @@ class Grid(NamedTuple):
     zero: Int
     negative_zero: Int
     infinity: Int
+    clamps: Int
     saturates: Int
     code_bits: Int
     nan_code: Int
@@ -170,6 +171,7 @@ def _float_grid(fmt: FloatFormat, layout: Layout) -> Grid:
         zero=int(fmt.zero),
         negative_zero=int(fmt.has_negative_zero),
         infinity=int(fmt.specials.infinity),
+        clamps=int(fmt.specials.clamps),
         saturates=int(default_overflow(fmt) == "saturate"),
         code_bits=fmt.bits,
         nan_code=_code(fmt.nan_code),
@@ -189,6 +191,7 @@ def _int_grid(fmt: IntFormat, layout: Layout) -> Grid:
         zero=1,
         negative_zero=0,
         infinity=0,
+        clamps=0,
         saturates=1,
         code_bits=fmt.bits,
         nan_code=-1,

@@ -192,8 +192,8 @@ def quantize_exact(
 
     - saturate: the largest value, infinities too;
     - propagate: the largest value, but infinities stay where the format has them;
-    - special: Inf, or NaN where there is no Inf; a finite input whose rounding points inwards
-      (toward_zero, to_odd, down above zero, up below zero) gives the largest value;
+    - special: Inf, or NaN where there is no Inf (the largest value in P3109's finite domains); a finite input
+      whose rounding points inwards (toward_zero, to_odd, down above zero, up below zero) gives the largest value;
     - wrap: integers modulo 2**bits; infinities become NaN.
 
     None means `default_overflow`. NaN stays NaN. -0.0 stays where the format has it. Unsigned formats
@@ -224,7 +224,7 @@ def quantize_exact(
 
 
 def _overflowed(fmt: Format, negative: bool, overflow: str, rounding: Rounding) -> Exact:
-    if overflow != "special" or rounding.inward(negative):
+    if overflow != "special" or rounding.inward(negative) or _clamps(fmt):
         return fmt.min if negative else fmt.max
     return copysign(inf, -1 if negative else 1) if fmt.infinity_code is not None else nan
 
@@ -238,7 +238,11 @@ def _infinite(fmt: Format, negative: bool, overflow: str) -> Exact:
         return nan
     if fmt.infinity_code is not None and overflow != "saturate":
         return copysign(inf, -1 if negative else 1)
-    return nan if overflow == "special" else fmt.min if negative else fmt.max
+    return nan if overflow == "special" and not _clamps(fmt) else fmt.min if negative else fmt.max
+
+
+def _clamps(fmt: Format) -> bool:
+    return isinstance(fmt, FloatFormat) and fmt.specials.clamps
 
 
 def encode_exact(fmt: Format, value: Exact) -> int:

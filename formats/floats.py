@@ -9,7 +9,8 @@ A code is sign | exponent field F (exponent_bits) | fraction T (mantissa_bits). 
 With exponent_bits = 0 every code is subnormal: a fixed-point grid. With one exponent bit both binades
 have the same spacing, so E1My is the integer grid too.
 
-Sources: IEEE 754-2019 section 3; OCP OFP8 v1.0; OCP Microscaling Formats v1.0; arXiv:2206.02915 (fnuz).
+Sources: IEEE 754-2019 section 3; OCP OFP8 v1.0; OCP Microscaling Formats v1.0; arXiv:2206.02915 (fnuz);
+IEEE P3109 interim report v4.0, `p3109`.
 """
 
 from dataclasses import dataclass, field
@@ -27,21 +28,29 @@ class Specials:
 
     Args:
         name: the suffix used in format names.
-        infinity: whether the first code of the top exponent field is infinite.
+        infinity: whether the code after the largest finite one is infinite.
         nan: which codes are NaN: none; "top_exponent", the rest of the top exponent field;
             "top_code", the all-ones code only; "negative_zero", the code of -0.
+        clamps: whether the largest value also stands for an overflow that nothing else can stand for; in
+            other formats without infinity NaN does.
     """
 
     name: str
     infinity: bool
     nan: Nan
+    clamps: bool = False
 
 
 IEEE = Specials("ieee", True, "top_exponent")
 FN = Specials("fn", False, "top_code")
 FNUZ = Specials("fnuz", False, "negative_zero")
 NONE = Specials("", False, "none")
-SPECIALS = {"ieee": IEEE, "fn": FN, "fnuz": FNUZ, "none": NONE}
+P3109_EXTENDED = Specials("p3109e", True, "negative_zero")
+P3109_FINITE = Specials("p3109f", False, "negative_zero", clamps=True)
+P3109_UNSIGNED_EXTENDED = Specials("p3109ue", True, "top_code")
+P3109_UNSIGNED_FINITE = Specials("p3109uf", False, "top_code", clamps=True)
+_P3109 = (P3109_EXTENDED, P3109_FINITE, P3109_UNSIGNED_EXTENDED, P3109_UNSIGNED_FINITE)
+SPECIALS = {"ieee": IEEE, "fn": FN, "fnuz": FNUZ, "none": NONE} | {kind.name: kind for kind in _P3109}
 """The kinds of specials by name."""
 
 
@@ -56,10 +65,10 @@ class FloatFormat:
 
     Args:
         name: what reports call it; not part of its identity.
-        exponent_bits: width of the exponent field, 0 to 15.
+        exponent_bits: width of the exponent field, 0 to 16.
         mantissa_bits: width of the stored fraction, 0 to 30.
         bias: exponent bias.
-        specials: `IEEE`, `FN`, `FNUZ` or `NONE`.
+        specials: `IEEE`, `FN`, `FNUZ`, `NONE` or those of `p3109`.
         signed: whether there is a sign bit.
         subnormals: whether field 0 holds subnormals; without them it holds zero only, and values
             below the smallest normal round to that or to zero.
@@ -82,16 +91,18 @@ class FloatFormat:
 
     def __post_init__(self) -> None:
         e, m = self.exponent_bits, self.mantissa_bits
-        if not (0 <= e <= 15 and 0 <= m <= 30 and e + m >= 1 and self.bits <= 32):
+        if not (0 <= e <= 16 and 0 <= m <= 30 and e + m >= 1 and self.bits <= 32):
             raise ValueError(
-                f"{self.name}: expected 0 to 15 exponent and 0 to 30 mantissa bits, at most 32 in all, got E{e}M{m}"
+                f"{self.name}: expected 0 to 16 exponent and 0 to 30 mantissa bits, at most 32 in all, got E{e}M{m}"
             )
         if self.specials.nan == "top_exponent" and (e == 0 or m == 0):
             raise ValueError(
                 f"{self.name}: IEEE specials need an exponent and a mantissa bit, got E{e}M{m}; use fn, fnuz or none"
             )
         if self.specials.nan == "negative_zero" and not self.signed:
-            raise ValueError(f"{self.name}: fnuz keeps NaN in the code of -0 and needs a sign; use fn or none")
+            raise ValueError(
+                f"{self.name}: {self.specials.name} keeps NaN in the code of -0 and needs a sign; use fn or none"
+            )
         if e == 0 and not self.subnormals:
             raise ValueError(f"{self.name}: E0 has subnormals only; leave subnormals=True")
         if not self.zero and (self.signed or self.subnormals):
@@ -114,7 +125,7 @@ class FloatFormat:
         """Code of the largest finite magnitude."""
         if self.specials.nan == "top_exponent":
             return ((1 << self.exponent_bits) - 1 << self.mantissa_bits) - 1
-        return (1 << self.magnitude_bits) - (2 if self.specials.nan == "top_code" else 1)
+        return (1 << self.magnitude_bits) - 1 - (self.specials.nan == "top_code") - self.specials.infinity
 
     @property
     def infinity_code(self) -> int | None:
@@ -206,11 +217,41 @@ class FloatFormat:
     @property
     def spec(self) -> str:
         """A name that `hu.format` parses back to an equal format, whatever this one is called."""
+        if self.specials in _P3109 and 3 <= self.bits <= 16 and self.exponent_bits:
+            row = p3109(self.bits, self.mantissa_bits + 1, self.signed, self.specials.infinity)
+            if self == row:
+                return row.name
         bias = "" if self.bias == default_bias(self.exponent_bits) else f"b{self.bias}"
         tail = "" if self.subnormals or not self.zero else "_nosub"
         tail += "" if self.zero else "_nozero"
         sign = "" if self.signed else "u"
         return f"{sign}e{self.exponent_bits}m{self.mantissa_bits}{bias}{self.specials.name}{tail}"
+
+
+def p3109(bits: int, precision: int, signed: bool = True, extended: bool = True) -> FloatFormat:
+    """binary{K}p{P}{s|u}{e|f} of IEEE P3109: K bits, precision P, signed or unsigned, extended or finite domain.
+
+    Bias 2**(K - P - 1) where signed and 2**(K - P) where unsigned; one NaN, no -0; the extended domain has
+    infinities, the finite one clamps what overflows.
+
+    Raises:
+        ValueError: K beyond 3 to 16, or P beyond 1 to K - 1 (to K where unsigned).
+
+    Source: IEEE P3109 interim report v4.0 (draft).
+
+    Example:
+        >>> p3109(8, 3).max
+        Fraction(49152, 1)
+    """
+    name = f"binary{bits}p{precision}{'s' if signed else 'u'}{'e' if extended else 'f'}"
+    if not 3 <= bits <= 16 or not 1 <= precision <= bits - signed:
+        most = "K - 1 (signed formats)" if signed else "K"
+        raise ValueError(f"{name}: expected K of 3 to 16 bits and a precision of 1 to {most}, got K={bits}, P={precision}")
+    exponent_bits = bits - precision + 1 - signed
+    kinds = (P3109_EXTENDED, P3109_FINITE) if signed else (P3109_UNSIGNED_EXTENDED, P3109_UNSIGNED_FINITE)
+    bias = 1 << (exponent_bits - 1)
+    specials = kinds[0] if extended else kinds[1]
+    return FloatFormat(name, exponent_bits, precision - 1, bias, specials, signed, source="IEEE P3109 v4.0")
 
 
 #                             name           E   M   bias  specials  source
@@ -242,6 +283,8 @@ FLOATS = (
     FloatFormat("e8m0", 8, 0, 127, FN, signed=False, subnormals=False, zero=False, source=_MX),
     FloatFormat("ue4m3", 4, 3, 7, FN, signed=False, source=_NVIDIA),
     FloatFormat("ue5m3", 5, 3, 15, FN, signed=False, source="arXiv:2509.17791"),
+    p3109(8, 3),
+    p3109(8, 4),
 )
 """The named floating-point formats."""
 

@@ -1,6 +1,7 @@
 """Unscaled formats by name: the tables, the aliases people type, and every name that can be parsed.
 
     e3m2  ue4m3  e4m3fn  e5m2ieee  e4m3b11fnuz  e5m2_nosub     any minifloat
+    binary8p4se  binary6p3uf                                   IEEE P3109: K bits, precision P, domain
     int8  uint4  int8_narrow  int4_midrise  int8@-4            any integer, steps of 2**-4
     pow2_4                                                     signed powers of two
 
@@ -12,7 +13,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from .codebooks import CODEBOOKS, CodebookFormat, power_of_two
-from .floats import FLOAT_ALIASES, FLOATS, SPECIALS, FloatFormat, default_bias
+from .floats import FLOAT_ALIASES, FLOATS, SPECIALS, FloatFormat, default_bias, p3109
 from .integers import INTEGERS, IntFormat
 from .suggest import unknown
 
@@ -27,7 +28,8 @@ ALIASES |= {"e2m1": "fp4_e2m1", "normalfloat4": "nf4", "sign": "binary"}
 
 _CANONICAL = {fmt: fmt for fmt in reversed(NAMED.values())}  # an equal layout takes the row's name
 
-_FLOAT = re.compile(r"(u?)e(\d{1,2})m(\d{1,2})(?:b(-?\d{1,5}))?(ieee|fnuz|fn)?(_nosub)?(_nozero)?")
+_FLOAT = re.compile(r"(u?)e(\d{1,2})m(\d{1,2})(?:b(-?\d{1,5}))?(ieee|fnuz|fn|p3109u?[ef])?(_nosub)?(_nozero)?")
+_P3109 = re.compile(r"(?:p3109_k|binary)(\d{1,2})p(\d{1,2})([su])([ef])")
 _INT = re.compile(r"(u?)int(\d{1,2})(_narrow|_midrise)?(?:@(-?\d{1,4}))?")
 _POW2 = re.compile(r"pow2_(\d)")
 _CODEBOOK = re.compile(r"codebook\((\d+),(even|lower),(.+)\)")
@@ -88,6 +90,9 @@ def _parse(typed: str) -> Format:
 
 
 def _parse_float(name: str) -> FloatFormat | None:
+    if found := _P3109.fullmatch(name):
+        bits, precision, sign, domain = found.groups()
+        return p3109(int(bits), int(precision), signed=sign == "s", extended=domain == "e")
     if not (found := _FLOAT.fullmatch(name)):
         return None
     sign, exponent, mantissa, bias, specials, no_subnormals, no_zero = found.groups()
