@@ -4,9 +4,10 @@ Keys order the host's numbers as integers; see `tables.Codebook`. Stochastic mod
 gap by its width in fixed point, as `formats.exact` defines it.
 """
 
+from .codebook_tables import SPECIALS, Codebook
 from .layouts import Layout
 from .numbers import Array, Integers, Parts, half_words, odd_words, take_apart
-from .tables import Codebook, Mode
+from .tables import Mode
 
 
 def key_of(xp: Integers, layout: Layout, bits: Array) -> Array:
@@ -18,7 +19,7 @@ def key_of(xp: Integers, layout: Layout, bits: Array) -> Array:
 def round_to_codebook(
     xp: Integers, layout: Layout, book: Codebook, bits: Array, mode: Mode, words: Array = None
 ) -> Array:
-    """Index of the codebook value each number rounds to; anything for NaN.
+    """Index into the codebook's values and codes of what each number becomes, infinities and NaN included.
 
     Args:
         bits: (...) input bits, sign-extended.
@@ -26,7 +27,17 @@ def round_to_codebook(
     """
     parts, key = take_apart(xp, layout, bits), key_of(xp, layout, bits)
     if words is None:
-        return xp.count_not_above(book.thresholds[mode.row], key)
+        index = xp.count_not_above(book.thresholds[mode.row], key)
+    else:
+        index = _stochastic(xp, layout, book, parts, key, mode, words)
+    specials = book.values.shape[-1] - SPECIALS
+    index = xp.where(parts.magnitude == layout.infinity, specials + xp.integer(parts.negative), index)
+    return xp.where(parts.magnitude > layout.infinity, specials + 2, index)
+
+
+def _stochastic(
+    xp: Integers, layout: Layout, book: Codebook, parts: Parts, key: Array, mode: Mode, words: Array
+) -> Array:
     gap = xp.count_not_above(book.keys[1:-1], key)
     inexact = xp.integer(key > xp.take(book.keys, gap))
     up = inexact & _codebook_up(xp, layout, book, parts, gap, mode, words)

@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
-from ..formats.codebooks import CodebookFormat
+import numpy as np
+
 from ..formats.dyadic import power
 from ..formats.floats import FloatFormat
+from ..formats.integers import IntFormat
+from ..formats.listing import Listing, is_listed, listing
 from ..formats.registry import Format
 
 
@@ -89,14 +93,60 @@ LAYOUTS = {layout.name: layout for layout in (FLOAT16, BFLOAT16, FLOAT32, FLOAT6
 """The host dtypes by name."""
 
 
+def floor_bits(layout: Layout, magnitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Host bits of the largest numbers not above (n,) float64 magnitudes, and what is left of them.
+
+    Integer arithmetic, so that no flushed subnormal can touch a table.
+
+    Returns:
+        bits; the rest below them in units of the last place times 2**drop; drop.
+    """
+    bits = magnitudes.view(np.int64)
+    field = bits >> 52
+    significand = np.where(field > 0, bits & ((1 << 52) - 1) | 1 << 52, bits)
+    exponent = np.maximum(field, 1) - (1023 + 52)
+    quantum = layout.quantum_exponent
+    unit = np.maximum(np.where(field > 0, field - 1023, -1023) - layout.mantissa_bits, quantum)
+    drop = np.clip(unit - exponent, 0, 62)
+    kept = significand >> drop
+    found = kept + ((unit - quantum) << layout.mantissa_bits)
+    return np.minimum(found, layout.infinity - 1), significand - (kept << drop), drop
+
+
+def rounded_bits(layout: Layout, magnitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Host bits nearest to (n,) float64 magnitudes, ties to even, infinity past the range; and which are exact."""
+    bits, rest, drop = floor_bits(layout, magnitudes)
+    half = np.left_shift(np.int64(1), np.maximum(drop, 1)) >> 1
+    up = (drop > 0) & ((rest > half) | ((rest == half) & (bits & 1 == 1)))
+    beyond = magnitudes > float(layout.max)
+    return np.where(beyond, layout.infinity, bits + up), (rest == 0) & ~beyond
+
+
+@lru_cache(maxsize=256)
+def floats_of(of: Listing) -> np.ndarray:
+    """(n,) float64 values of a list."""
+    return np.array([float(value) for value in of.values])
+
+
+@lru_cache(maxsize=512)
+def listing_fits(of: Listing, layout: Layout) -> bool:
+    """Whether a dtype holds the values of a list: exactly, or where they are irrational finite and apart."""
+    bits, exact = rounded_bits(layout, np.abs(floats_of(of)))
+    if of.rational:
+        return bool(exact.all())
+    keys = np.where(floats_of(of) < 0, ~bits, bits)
+    return bool((bits < layout.infinity).all() and (keys[1:] > keys[:-1]).all())
+
+
 def fits(fmt: Format, layout: Layout) -> bool:
-    """Whether every finite value of the format is a number of the host dtype."""
-    if isinstance(fmt, CodebookFormat):
-        return all(layout.exactly(Fraction(value)) is not None for value in fmt.values)
-    is_float = isinstance(fmt, FloatFormat)
-    spacing = power(fmt.min_exponent - fmt.mantissa_bits) if is_float else fmt.min_positive
+    """Whether every finite value of the format is a number of the host dtype; irrational ones are rounded to it."""
+    if isinstance(fmt, FloatFormat):
+        spacing, precise = power(fmt.min_exponent - fmt.mantissa_bits), fmt.mantissa_bits <= layout.mantissa_bits
+    elif isinstance(fmt, IntFormat) and not is_listed(fmt):
+        spacing, precise = fmt.step, False
+    else:
+        return listing_fits(listing(fmt), layout)
     largest = max(fmt.max, -fmt.min)
-    precise = is_float and fmt.mantissa_bits <= layout.mantissa_bits
     precise = precise or largest / spacing <= 1 << (layout.mantissa_bits + 1)  # every multiple up to there is held
     return precise and largest <= layout.max and spacing >= power(layout.quantum_exponent)
 

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ..formats.codebooks import CodebookFormat
 from ..formats.exact import OVERFLOWS, default_overflow
 from ..formats.integers import IntFormat
+from ..formats.listing import is_listed
 from ..formats.registry import Format
 from ..formats.registry import plain_format as named_format
 from ..formats.rounding import Rounding
 from ..formats.rounding import rounding as named_rounding
 from ..formats.suggest import unknown
+from ..formats.tapered import TaperedFormat
 from .layouts import LAYOUTS, Layout, fits, require_fit
 from .tables import Codebook, Grid, Mode, TracedFormat, mode_of, tabulate
 
@@ -41,7 +42,9 @@ class Plan:
     @property
     def table(self) -> Grid | Codebook:
         """The integers the kernels read."""
-        return self.fmt.table if isinstance(self.fmt, TracedFormat) else tabulate(self.fmt, self.layout)
+        if isinstance(self.fmt, TracedFormat):
+            return self.fmt.table
+        return tabulate(self.fmt, self.layout, self.overflow)
 
     @property
     def mode(self) -> Mode:
@@ -124,7 +127,7 @@ def _check_overflow(fmt: Format | TracedFormat, overflow: str | None) -> None:
     if isinstance(fmt, TracedFormat):
         table_only, integer, name = isinstance(fmt.table, Codebook), False, "a traced format"
     else:
-        table_only = isinstance(fmt, CodebookFormat) or (isinstance(fmt, IntFormat) and fmt.mid_rise)
+        table_only = is_listed(fmt) and not (isinstance(fmt, TaperedFormat) and fmt.infinity_code)
         integer, name = isinstance(fmt, IntFormat) and not fmt.narrow, fmt.name
     if table_only and overflow != "saturate":
         raise ValueError(f"{name} only saturates, got overflow={overflow!r}; leave overflow out")

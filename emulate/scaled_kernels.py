@@ -161,9 +161,7 @@ def element_values(
     elif isinstance(table.element, Codebook):
         t = _scaled(xp, work, bits, scales)
         index = round_to_codebook(xp, work.layout, table.element, t, rounding.mode, rounding.words)
-        not_a_number = (t & work.layout.magnitude_mask) > work.layout.infinity
-        chosen = xp.where(not_a_number, work.layout.nan, xp.take(table.element.values, index))
-        values = _times(xp, work.layout, target, chosen, scales)
+        values = _times(xp, work.layout, target, xp.take(table.element.values, index), scales)
     else:
         values = _times(xp, work.layout, target, _rounded(xp, work, table.element, bits, scales, rounding), scales)
     return _nan_where(xp, work.layout, target, scales.bad, values)
@@ -190,8 +188,8 @@ def element_codes(
     elif isinstance(table.element, Codebook):
         t = _scaled(xp, work, bits, scales)
         index = round_to_codebook(xp, work.layout, table.element, t, rounding.mode, rounding.words)
-        not_a_number = (t & work.layout.magnitude_mask) > work.layout.infinity
-        codes = xp.where(not_a_number, nan_code, xp.take(table.element.codes, index))
+        codes = xp.take(table.element.codes, index)
+        codes = xp.where(codes < 0, nan_code, codes)
     else:
         q = _rounded(xp, work, table.element, bits, scales, rounding)
         codes = encode_grid(xp, work.layout, table.element, q, nan_code)
@@ -216,7 +214,7 @@ def in_range(xp: Arrays, work: Work, table: ScaledTable, bits: Array, scales: Sp
     if isinstance(table.element, Codebook):
         t = _scaled(xp, work, bits, scales)
         key = key_of(xp, work.layout, t)
-        return (key >= table.element.keys[0]) & (key <= table.element.keys[-1]) & ~scales.bad
+        return (key >= table.element.ends[0]) & (key <= table.element.ends[1]) & ~scales.bad
     if work.structure.shifts:
         moved = scales.grid(table.element)
         parts = take_apart(xp, work.layout, bits)

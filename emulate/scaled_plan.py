@@ -5,11 +5,13 @@ from typing import Any
 
 from ..formats.catalogue import format as any_format
 from ..formats.complexes import ComplexFormat
+from ..formats.listing import is_listed
 from ..formats.registry import Format
 from ..formats.rounding import Rounding
 from ..formats.rounding import rounding as named_rounding
 from ..formats.scaled import ScaledFormat
 from ..formats.suggest import unknown
+from .codebook_tables import Codebook
 from .layouts import LAYOUTS, Layout, fits
 from .plan import STE, Plan, dtype_name, layout_named, make_plan
 from .scaled_tables import ScaledTable, Structure, TracedScaled, structure_of, tabulate_scaled
@@ -125,6 +127,8 @@ def make_scaled_plan(fmt: ScaledFormat | TracedScaled, source: str, options: Opt
     overflow = options.overflow or "saturate"
     if overflow not in OVERFLOWS:
         raise ValueError(f"{name}: elements saturate, or overflow='special' makes Inf or NaN of them; got {overflow!r}")
+    if overflow == "special" and _listed_element(fmt):
+        raise ValueError(f"{name}: elements that are a list of values only saturate; leave overflow out")
     ste = options.ste or ("identity" if dynamic else "clip")
     if ste not in STE:
         raise ValueError(unknown("ste", str(ste), STE))
@@ -136,6 +140,10 @@ def make_scaled_plan(fmt: ScaledFormat | TracedScaled, source: str, options: Opt
         fmt, name, replace(structure, shifts=shifts), mode, scale_mode, overflow, from_layout, layout, target, ste,
         bool(options.pad),
     )  # fmt: skip
+
+
+def _listed_element(fmt: ScaledFormat | TracedScaled) -> bool:
+    return isinstance(fmt.table.element, Codebook) if isinstance(fmt, TracedScaled) else is_listed(fmt.element)
 
 
 def untraced(plan: ScaledPlan) -> ScaledFormat:

@@ -18,6 +18,7 @@ from ..formats.blocks import Blocks
 from ..formats.dyadic import floor_log2, power
 from ..formats.floats import FloatFormat
 from ..formats.integers import IntFormat
+from ..formats.listing import is_listed
 from ..formats.rounding import ROUNDINGS
 from ..formats.scaled import Element, ScaledFormat
 from .layouts import Layout
@@ -126,7 +127,7 @@ def stack_scaled(tables: Sequence[ScaledTable]) -> ScaledTable:
 
 def structure_of(fmt: ScaledFormat) -> Structure:
     """The program a format runs."""
-    grid = not hasattr(fmt.element, "values") and not getattr(fmt.element, "mid_rise", False)
+    grid = not is_listed(fmt.element)
     return Structure(
         fmt.blocks,
         fmt.outer.blocks if fmt.outer else None,

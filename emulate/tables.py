@@ -14,13 +14,13 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..formats.codebooks import CodebookFormat
-from ..formats.dyadic import floor_log2, power
 from ..formats.exact import default_overflow
 from ..formats.floats import FloatFormat
 from ..formats.integers import IntFormat
+from ..formats.listing import is_listed
 from ..formats.registry import Format
 from ..formats.rounding import DETERMINISTIC, Rounding
+from .codebook_tables import SPECIALS, Codebook, tabulate_listing
 from .layouts import Layout
 
 Int: TypeAlias = Any
@@ -49,29 +49,6 @@ class Grid(NamedTuple):
     nan_code: Int
     infinity_code: Int
     twos_complement: Int
-
-
-class Codebook(NamedTuple):
-    """A list of n values over one host dtype.
-
-    Keys order the host numbers as integers: the bits of x >= 0, and ~bits of the magnitude below zero.
-
-    Fields:
-        values: (n,) host bits, sign included.
-        codes: (n,) codes.
-        keys: (n,) keys of the values.
-        thresholds: (8, n - 1) per deterministic mode the first key that rounds to the upper neighbour.
-        unit_field, spacing, low: (n - 1,) the gaps in fixed point for stochastic modes: unit
-            2**(unit_field - bias), gap width and lower value in units, the latter modulo 2**32.
-    """
-
-    values: Int
-    codes: Int
-    keys: Int
-    thresholds: Int
-    unit_field: Int
-    spacing: Int
-    low: Int
 
 
 class Mode(NamedTuple):
@@ -130,24 +107,24 @@ def mode_of(rounding: Rounding, width: int) -> Mode:
     )
 
 
+def tabulate(fmt: Format, layout: Layout, overflow: str | None = None) -> Grid | Codebook:
+    """The kernel's integers for a format whose values fit the host dtype (see `layouts.require_fit`).
+
+    Args:
+        overflow: as in `formats.exact`; part of the table of a list of values, an argument of the kernels on grids.
+    """
+    if is_listed(fmt):
+        return tabulate_listing(fmt, layout, overflow or default_overflow(fmt))
+    return _grid(fmt, layout)
+
+
 @lru_cache(maxsize=1024)
-def tabulate(fmt: Format, layout: Layout) -> Grid | Codebook:
-    """The kernel's integers for a format whose values fit the host dtype (see `layouts.require_fit`)."""
+def _grid(fmt: Format, layout: Layout) -> Grid:
     if isinstance(fmt, FloatFormat):
         return _float_grid(fmt, layout)
-    if isinstance(fmt, IntFormat) and not fmt.mid_rise:
+    if isinstance(fmt, IntFormat):
         return _int_grid(fmt, layout)
-    return _codebook(as_codebook(fmt), layout)
-
-
-def as_codebook(fmt: IntFormat | CodebookFormat) -> CodebookFormat:
-    """The codebook of a mid-rise integer format; codebooks as they are."""
-    if isinstance(fmt, CodebookFormat):
-        return fmt
-    integers = range(fmt.low, fmt.high + 1)
-    return CodebookFormat(
-        fmt.name, tuple(float(fmt.number(i)) for i in integers), tuple(fmt.code(i) for i in integers), fmt.bits
-    )
+    raise TypeError(f"{fmt.name}: expected a float or integer format")
 
 
 def _bits(layout: Layout, value: Fraction) -> int:
@@ -200,59 +177,6 @@ def _int_grid(fmt: IntFormat, layout: Layout) -> Grid:
     )
 
 
-def _key(layout: Layout, value: Fraction) -> tuple[int, bool]:
-    """Key of the largest host number that is not above `value`, and whether it equals it."""
-    bits = layout.floor(abs(value))
-    exact = layout.number(bits) == abs(value)
-    return (bits if value >= 0 else ~(bits if exact else bits + 1)), exact
-
-
-def _codebook(fmt: CodebookFormat, layout: Layout) -> Codebook:
-    values = [Fraction(value) for value in fmt.values]
-    sign = -1 << (layout.width - 1)
-    keys = [_key(layout, value)[0] for value in values]
-    gaps = [
-        _gap(fmt, layout, below, above, fmt.ties == "lower" or code % 2 == 0)
-        for below, above, code in zip(values, values[1:], fmt.codes)
-    ]
-    thresholds = [[gap[0][mode.name] for gap in gaps] for mode in DETERMINISTIC]
-    integer = np.int64 if layout.work_width == 64 else np.int32
-    return Codebook(
-        values=np.array([_bits(layout, v) | (sign if v < 0 else 0) for v in values], integer),
-        codes=np.array(fmt.codes, integer),
-        keys=np.array(keys, integer),
-        thresholds=np.array(thresholds, integer),
-        unit_field=np.array([gap[1] for gap in gaps], integer),
-        spacing=np.array([gap[2] for gap in gaps], integer),
-        low=np.array([gap[3] for gap in gaps], np.int64).astype(np.int32).astype(integer),
-    )
-
-
-def _gap(
-    fmt: CodebookFormat, layout: Layout, below: Fraction, above: Fraction, below_even: bool
-) -> tuple[dict[str, int], int, int, int]:
-    """First key that rounds up, per mode; then unit field, width and lower end of the gap in fixed point."""
-    first, last = _key(layout, below)[0] + 1, _key(layout, above)[0]  # up for all between; up for none
-    middle, exact = _key(layout, (below + above) / 2)
-    tie_up, tie_down = middle + (not exact), middle + 1
-    larger = 0 if abs(below) == abs(above) else first if abs(above) > abs(below) else last
-    smaller = 0 if abs(below) == abs(above) else last if abs(above) > abs(below) else first
-    thresholds = {
-        "nearest_even": tie_down if below_even else tie_up,
-        "nearest_away": tie_up if abs(above) >= abs(below) else tie_down,
-        "nearest_zero": tie_up if abs(above) <= abs(below) else tie_down,
-        "toward_zero": smaller,
-        "away": larger,
-        "up": first,
-        "down": last,
-        "to_odd": first if below_even else last,
-    }
-    unit_exponent = floor_log2(above - below) - 29  # so that distance + spacing stays below 2**31
-    unit = power(unit_exponent)
-    low = int(below // unit) & 0xFFFFFFFF
-    return thresholds, unit_exponent + layout.bias, int((above - below) // unit), low
-
-
 def stack(tables: Sequence[Grid | Codebook]) -> Grid | Codebook:
     """One table whose every field has a leading axis, for `vmap` over formats.
 
@@ -266,15 +190,19 @@ def stack(tables: Sequence[Grid | Codebook]) -> Grid | Codebook:
     books = [table for table in tables if isinstance(table, Codebook)]
     if len(books) < len(tables):
         raise ValueError("floats and integers cannot be stacked with codebooks; stack the two kinds apart")
-    longest = max(len(book.values) for book in books)
+    longest = max(len(book.keys) for book in books)
     columns = zip(Codebook._fields, zip(*books))
     return Codebook(*(np.stack([_pad(array, longest, name) for array in column]) for name, column in columns))
 
 
 def _pad(array: np.ndarray, longest: int, name: str) -> np.ndarray:
-    gap_field = name in ("thresholds", "unit_field", "spacing", "low")
-    missing = longest - gap_field - array.shape[-1]
+    if name == "ends":
+        return array
+    tail = SPECIALS if name in ("values", "codes") else 0
+    body, rest = array[..., : array.shape[-1] - tail], array[..., array.shape[-1] - tail :]
+    missing = longest - (name in ("thresholds", "unit_field", "spacing", "low")) - body.shape[-1]
     if name in ("thresholds", "keys"):
-        fill = np.iinfo(array.dtype).max
-        return np.concatenate([array, np.full((*array.shape[:-1], missing), fill, array.dtype)], axis=-1)
-    return np.concatenate([array, np.repeat(array[..., -1:], missing, axis=-1)], axis=-1)
+        fill = np.full((*body.shape[:-1], missing), np.iinfo(array.dtype).max, array.dtype)
+    else:
+        fill = np.repeat(body[..., -1:], missing, axis=-1)
+    return np.concatenate([body, fill, rest], axis=-1)

@@ -1,13 +1,14 @@
 """Formats given by a list of values: ternary, binary, NF4, powers of two, and any list of yours.
 
 Rounding picks one of the two neighbouring values; outside the list the nearest end. There is no NaN and
-no infinity. A tie at the arithmetic midpoint goes to the neighbour with the even code, or always to the
-lower one, as the format says.
+no infinity. A tie at the arithmetic midpoint goes to the neighbour with the even code, always to the lower
+one, or to the one farther from zero, as the format says.
 
-Sources: arXiv:2402.17764 (ternary); arXiv:2305.14314 appendix E (NF4).
+Sources: arXiv:2402.17764 (ternary); arXiv:2305.14314 appendix E (NF4); arXiv:1909.13144 (APoT).
 """
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import isfinite
@@ -25,7 +26,7 @@ class CodebookFormat:
         codes: the code of each value; 0, 1, 2, ... when left out. Neighbours must alternate in parity
             when ties go to the even code.
         bits: width of a code; as few as the codes need when left out.
-        ties: "even", to the neighbour with the even code, or "lower".
+        ties: "even", to the neighbour with the even code, "lower", or "away" from zero.
         source: where the table was read.
 
     Raises:
@@ -36,7 +37,7 @@ class CodebookFormat:
     values: tuple[float, ...]
     codes: tuple[int, ...] = ()
     bits: int = 0
-    ties: Literal["even", "lower"] = "even"
+    ties: Literal["even", "lower", "away"] = "even"
     source: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -51,10 +52,10 @@ class CodebookFormat:
             raise ValueError(f"{self.name}: expected {len(values)} different codes, got {len(set(codes))}")
         if bits > 16 or min(codes) < 0 or max(codes) >> bits:
             raise ValueError(f"{self.name}: expected codes of at most {min(bits, 16)} bits, got {max(codes):#x}")
-        if self.ties not in ("even", "lower"):
-            raise ValueError(f"{self.name}: expected ties 'even' or 'lower', got {self.ties!r}")
+        if self.ties not in ("even", "lower", "away"):
+            raise ValueError(f"{self.name}: expected ties 'even', 'lower' or 'away', got {self.ties!r}")
         if self.ties == "even" and any((a ^ b) & 1 == 0 for a, b in itertools.pairwise(codes)):
-            raise ValueError(f"{self.name}: neighbouring codes must alternate in parity; use ties='lower'")
+            raise ValueError(f"{self.name}: neighbouring codes must alternate in parity; use ties='lower' or 'away'")
         for name, value in (("values", values), ("codes", codes), ("bits", bits)):
             object.__setattr__(self, name, value)  # normalized once; the instance is frozen from here on
 
@@ -123,6 +124,58 @@ def power_of_two(bits: int) -> CodebookFormat:
     return CodebookFormat(f"pow2_{bits}", values, codes, bits, source="arXiv:1603.01025")
 
 
+def additive_powers_of_two(bits: int) -> CodebookFormat:
+    """APoT: zero and signed sums of distinct powers of two, in sign-magnitude codes of 2 to 9 bits.
+
+    The bits - 1 magnitude bits are fields of two bits, the first field the lowest, and an odd bit above them. A
+    field is 0 for nothing and k for its k-th power. Powers are dealt out from 1/2 downwards: two rounds over the
+    fields, one to the odd bit, one more round. The paper's levels are these times a scale.
+
+    Raises:
+        ValueError: bits out of range.
+
+    Source: arXiv:1909.13144, equation 5 with k = 2.
+    """
+    if not 2 <= bits <= 9:
+        raise ValueError(f"apot formats have 2 to 9 bits, got {bits}")
+    pairs, odd = divmod(bits - 1, 2)
+    order = [*range(pairs), *range(pairs), *[pairs] * odd, *range(pairs)]
+    terms: list[list[float]] = [[0.0] for _ in range(pairs + odd)]
+    for place, term in enumerate(order):
+        terms[term].append(2.0 ** -(place + 1))
+    magnitudes = [(0.0, 0)]
+    for shift, term in enumerate(terms):
+        magnitudes = [(a + b, code | k << 2 * shift) for a, code in magnitudes for k, b in enumerate(term)]
+    positive = sorted(magnitudes)[1:]
+    negative = [(-value, 1 << (bits - 1) | code) for value, code in reversed(positive)]
+    values, codes = zip(*negative, (0.0, 0), *positive)
+    return CodebookFormat(f"apot_{bits}", values, codes, bits, "away", source="arXiv:1909.13144")
+
+
+def codebook(values: Iterable[float], name: str = "codebook", codes: Iterable[int] = ()) -> CodebookFormat:
+    """A format of your own values, in any order; ties go to the lower value.
+
+    Args:
+        values: finite numbers; repeated ones count once. Without `codes` they are numbered in ascending order.
+        codes: a code for each value, where the order of the values matters.
+
+    Raises:
+        ValueError: fewer than two different values, values that are not finite, or codes that do not fit them.
+
+    Example:
+        >>> codebook([0.0, -1.0, 3.5, 0.25]).values
+        (-1.0, 0.0, 0.25, 3.5)
+    """
+    numbers, given = [float(value) for value in values], [int(code) for code in codes]
+    if not given:
+        return CodebookFormat(name, tuple(sorted(set(numbers))), ties="lower", source="given as a table")
+    if len(given) != len(numbers):
+        raise ValueError(f"{name}: expected a code for each of {len(numbers)} values, got {len(given)} codes")
+    pairs = sorted(zip(numbers, given))
+    ordered = tuple(value for value, _ in pairs), tuple(code for _, code in pairs)
+    return CodebookFormat(name, *ordered, ties="lower", source="given as a table")
+
+
 _NF4 = (
     *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
     *(-0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0),
@@ -148,5 +201,6 @@ CODEBOOKS = (
     CodebookFormat("nf2", _NF2, ties="lower", source="arXiv:2311.12023"),
     CodebookFormat("af4", _AF4, ties="lower", source="arXiv:2306.06965"),
     *(power_of_two(bits) for bits in (3, 4)),
+    *(additive_powers_of_two(bits) for bits in (4, 5)),
 )
 """The named codebooks."""

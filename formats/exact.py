@@ -2,7 +2,8 @@
 
 Nothing here is shared with the kernels; they are tested against this file. Two steps, always in this order:
 
-1. `round_exact` rounds on the format's grid with unbounded exponent (a codebook has no grid beyond its ends).
+1. `round_exact` rounds on the format's grid with unbounded exponent (a list of values has no grid beyond its
+   ends, or one more value where overflow can give infinity).
 2. `quantize_exact` then handles overflow, zeros, NaN and infinities.
 
 `staircase` evaluates a deterministic mode once at and between the inputs where its result can change, so that
@@ -10,16 +11,18 @@ expected arrays over millions of inputs are fills.
 """
 
 import itertools
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache, partial
 from math import copysign, inf, isinf, isnan, nan
+from typing import Any
 
-from .codebooks import CodebookFormat
 from .dyadic import floor_log2, power
 from .floats import FloatFormat
 from .integers import IntFormat
+from .listing import Listing, is_listed, listing
 from .registry import Format
 from .rounding import Rounding
 
@@ -32,11 +35,19 @@ OVERFLOWS = ("saturate", "propagate", "special", "wrap")
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Two neighbouring values of a grid with below <= x <= above, and which of the two is even."""
+    """Two neighbouring values of a grid with below <= x <= above.
+
+    Args:
+        even: which of the two is even.
+        tie: where the nearest modes divide the gap; None for the midpoint.
+        tie_to: where nearest-even takes a tie; None for the even one.
+    """
 
     below: Fraction
     above: Fraction
     even: Fraction
+    tie: Fraction | None = None
+    tie_to: Fraction | None = None
 
     @property
     def ends(self) -> tuple[Fraction, Fraction]:
@@ -65,42 +76,53 @@ def float_gap(fmt: FloatFormat, x: Fraction) -> Gap:
 
 
 def int_gap(fmt: IntFormat, x: Fraction) -> Gap:
-    """The gap of the unbounded integer grid that holds x."""
-    integer = (x - fmt.number(0)) // fmt.step if fmt.mid_rise else x // fmt.step
+    """The gap of the unbounded mid-tread integer grid that holds x."""
+    integer = x // fmt.step
     below = fmt.number(integer)
     above = below + fmt.step
     return Gap(below, above, above if integer & 1 else below)
 
 
-def codebook_gap(fmt: CodebookFormat, x: Fraction) -> Gap:
-    """The gap of the codebook that holds x, for min <= x < max."""
-    index = max(i for i, value in enumerate(fmt.values) if Fraction(value) <= x)
-    below, above = Fraction(fmt.values[index]), Fraction(fmt.values[index + 1])
-    return Gap(below, above, below if fmt.ties == "lower" or fmt.codes[index] % 2 == 0 else above)
+def listed_gap(of: Listing, x: Fraction) -> Gap:
+    """The gap of the list that holds x, for min <= x < max, and where there is a value beyond up to that."""
+    if of.beyond is not None and (x >= of.max or x < of.min):
+        gap = Gap(of.max, of.beyond, of.max, tie_to=of.beyond)
+        return gap if x > 0 else Gap(-of.beyond, -of.max, -of.max, tie_to=-of.beyond)
+    i = bisect_right(of.values, x) - 1
+    below, above = of.values[i], of.values[i + 1]
+    tie_to, even = (below if low else above for low in (of.tie_below[i], of.even_below[i]))
+    return Gap(below, above, even, of.ties[i], tie_to)
 
 
-def round_exact(fmt: Format, x: Fraction, rounding: Rounding, word: int = 0, word_bits: int = 32) -> Fraction:
+def as_listing(fmt: "Format | Listing") -> Listing | None:
+    """The list of a format that is one; lists themselves stand for what a dtype holds of irrational values."""
+    return fmt if isinstance(fmt, Listing) else listing(fmt) if is_listed(fmt) else None  # pyright: ignore
+
+
+def round_exact(fmt: Format | Listing, x: Fraction, rounding: Rounding, word: int = 0, word_bits: int = 32) -> Fraction:
     """Round x on the format's grid with unbounded exponent.
 
     Floats and mid-tread integers round their magnitude, so that results are sign-symmetric in every mode
-    that does not look at the sign; mid-rise integers and codebooks round on the signed axis.
+    that does not look at the sign; lists of values round on the signed axis.
 
     Args:
         word: the random word of a stochastic mode, of `word_bits` bits.
     """
-    if isinstance(fmt, CodebookFormat):
-        if x < fmt.min or x >= fmt.max:
-            return fmt.min if x < fmt.min else fmt.max
-        return _choose(codebook_gap(fmt, x), x, rounding, _fixed_point_share, word, word_bits)
-    if isinstance(fmt, IntFormat) and fmt.mid_rise:
-        clipped = min(max(x, fmt.min), fmt.max)
-        return _choose(int_gap(fmt, clipped), clipped, rounding, _fixed_point_share, word, word_bits)
-    gap = int_gap(fmt, abs(x)) if isinstance(fmt, IntFormat) else float_gap(fmt, abs(x))
+    if (of := as_listing(fmt)) is not None:
+        lowest, highest = (of.min, of.max) if of.beyond is None else (-of.beyond, of.beyond)
+        if x <= lowest or x >= highest:
+            return lowest if x <= lowest else highest
+        return _choose(listed_gap(of, x), x, rounding, _fixed_point_share, word, word_bits)
+    gap = _grid_gap(fmt, abs(x))
     if x < 0 and rounding.name in ("up", "down"):
         gap = Gap(-gap.above, -gap.below, -gap.even)
         return _choose(gap, x, rounding, _share, word, word_bits)
     result = _choose(gap, abs(x), rounding, _share, word, word_bits)
     return -result if x < 0 else result
+
+
+def _grid_gap(fmt: Any, x: Fraction) -> Gap:
+    return int_gap(fmt, x) if isinstance(fmt, IntFormat) else float_gap(fmt, x)
 
 
 def _choose(gap: Gap, x: Fraction, rounding: Rounding, share, word: int, word_bits: int) -> Fraction:
@@ -127,11 +149,11 @@ def _choose(gap: Gap, x: Fraction, rounding: Rounding, share, word: int, word_bi
 
 
 def _nearest(gap: Gap, x: Fraction, rounding: Rounding) -> Fraction:
-    from_below, from_above = x - gap.below, gap.above - x
-    if from_below != from_above:
-        return gap.below if from_below < from_above else gap.above
+    tie = (gap.below + gap.above) / 2 if gap.tie is None else gap.tie
+    if x != tie:
+        return gap.below if x < tie else gap.above
     if rounding.name == "nearest_even":
-        return gap.even
+        return gap.even if gap.tie_to is None else gap.tie_to
     if gap.below == -gap.above:
         return gap.above
     return max(gap.ends, key=abs) if rounding.name == "nearest_away" else min(gap.ends, key=abs)
@@ -145,7 +167,7 @@ def _share(gap: Gap, x: Fraction) -> Fraction:
 def _fixed_point_share(gap: Gap, x: Fraction) -> Fraction:
     """As `_share`, with both distances cut to multiples of 2**-29 of the gap's leading power of two.
 
-    Codebook gaps are no powers of two, so the kernels divide in fixed point; the probability is off by
+    Gaps of lists are no powers of two, so the kernels divide in fixed point; the probability is off by
     less than 2**-28.
     """
     unit = power(floor_log2(gap.above - gap.below) - 29)
@@ -173,13 +195,13 @@ def ends(fmt: Format) -> tuple[Fraction, Fraction]:
     return fmt.min, fmt.max
 
 
-def default_overflow(fmt: Format) -> str:
-    """'saturate' for integers, codebooks and floats of fewer than 15 bits, 'special' for wider floats."""
+def default_overflow(fmt: Format | Listing) -> str:
+    """'saturate' for integers, lists of values and floats of fewer than 15 bits, 'special' for wider floats."""
     return "special" if isinstance(fmt, FloatFormat) and fmt.bits >= 15 else "saturate"
 
 
 def quantize_exact(
-    fmt: Format,
+    fmt: Format | Listing,
     x: Exact,
     rounding: Rounding,
     overflow: str | None = None,
@@ -198,7 +220,7 @@ def quantize_exact(
 
     None means `default_overflow`. NaN stays NaN. -0.0 stays where the format has it. Unsigned formats
     turn negatives into 0; formats without zero turn values <= 0 into NaN and smaller ones into their
-    smallest. Codebooks only saturate.
+    smallest. Codebooks, posits, takums and logarithms only saturate; posits and takums make infinities NaR.
     """
     overflow = overflow or default_overflow(fmt)
     negative = copysign(1.0, x) < 0 if isinstance(x, float) else x < 0
@@ -223,13 +245,15 @@ def quantize_exact(
     return -0.0 if rounded == 0 and negative and fmt.has_negative_zero else rounded
 
 
-def _overflowed(fmt: Format, negative: bool, overflow: str, rounding: Rounding) -> Exact:
+def _overflowed(fmt: Format | Listing, negative: bool, overflow: str, rounding: Rounding) -> Exact:
     if overflow != "special" or rounding.inward(negative) or _clamps(fmt):
         return fmt.min if negative else fmt.max
     return copysign(inf, -1 if negative else 1) if fmt.infinity_code is not None else nan
 
 
-def _infinite(fmt: Format, negative: bool, overflow: str) -> Exact:
+def _infinite(fmt: Format | Listing, negative: bool, overflow: str) -> Exact:
+    if (of := as_listing(fmt)) is not None and of.infinite == "nan":
+        return nan
     if negative and isinstance(fmt, FloatFormat) and not fmt.zero:
         return nan
     if negative and fmt.min >= 0 and overflow != "wrap":
@@ -241,11 +265,11 @@ def _infinite(fmt: Format, negative: bool, overflow: str) -> Exact:
     return nan if overflow == "special" and not _clamps(fmt) else fmt.min if negative else fmt.max
 
 
-def _clamps(fmt: Format) -> bool:
+def _clamps(fmt: Format | Listing) -> bool:
     return isinstance(fmt, FloatFormat) and fmt.specials.clamps
 
 
-def encode_exact(fmt: Format, value: Exact) -> int:
+def encode_exact(fmt: Any, value: Exact) -> int:
     """The code of a value that `quantize_exact` gave.
 
     Raises:
@@ -256,8 +280,8 @@ def encode_exact(fmt: Format, value: Exact) -> int:
             return code | (_sign_bit(fmt) if isinf(value) and value < 0 else 0)
     if isnan(value) or isinf(value):
         raise ValueError(f"{fmt.name} has no code for {value}")
-    if isinstance(fmt, CodebookFormat):
-        return fmt.codes[fmt.values.index(float(value))]
+    if (of := as_listing(fmt)) is not None:
+        return of.codes[of.values.index(Fraction(value))]
     if isinstance(fmt, IntFormat):
         return fmt.code(int((Fraction(value) - fmt.number(0)) / fmt.step))
     negative = copysign(1.0, value) < 0 if isinstance(value, float) else value < 0
@@ -276,27 +300,29 @@ def _sign_bit(fmt: Format) -> int:
     return 1 << (fmt.bits - 1) if isinstance(fmt, FloatFormat) and fmt.signed else 0
 
 
-def numbers(fmt: Format) -> list[Fraction]:
+def numbers(fmt: Any) -> list[Fraction]:
     """Every finite value of a format once, ascending."""
-    if isinstance(fmt, CodebookFormat):
-        return [Fraction(value) for value in fmt.values]
+    if (of := as_listing(fmt)) is not None:
+        return list(of.values)
     if isinstance(fmt, IntFormat):
         return [fmt.number(i) for i in range(fmt.low, fmt.high + 1)]
     magnitudes = sorted({fmt.magnitude(code) for code in range(fmt.max_code + 1)})
     return ([-m for m in reversed(magnitudes) if m] if fmt.signed else []) + magnitudes
 
 
-def steps(fmt: Format) -> Iterator[Fraction]:
+def steps(fmt: Format | Listing) -> Iterator[Fraction]:
     """Every input at which some deterministic rounding of the format can change its result, ascending.
 
-    Values, the midpoints between them, and past each end the value and the midpoint that would come next
+    Values, the ties between them, and past each end the value and the tie that would come next
     (where overflow begins). Between two of these the result is constant in every deterministic mode.
     """
+    if (of := as_listing(fmt)) is not None:
+        yield from _listed_steps(of)
+        return
     values = numbers(fmt)
-    if not isinstance(fmt, CodebookFormat):
-        beyond = _next_beyond(fmt, fmt.max)
-        values = [*values, beyond]
-        values = [-beyond if fmt.min == -fmt.max else _next_below(fmt), *values]
+    beyond = _grid_gap(fmt, fmt.max).above
+    values = [*values, beyond]
+    values = [-beyond if fmt.min == -fmt.max else _next_below(fmt), *values]
     last: Fraction | None = None
     for value in values:
         if last is not None:
@@ -305,11 +331,13 @@ def steps(fmt: Format) -> Iterator[Fraction]:
         last = value
 
 
-def _next_beyond(fmt: FloatFormat | IntFormat, largest: Fraction) -> Fraction:
-    return largest + fmt.step if isinstance(fmt, IntFormat) else float_gap(fmt, largest).above
+def _listed_steps(of: Listing) -> Iterator[Fraction]:
+    outer = [] if of.beyond is None else [(of.max + of.beyond) / 2, of.beyond]
+    points = {*of.values, *of.ties, *outer, *(-point for point in outer)}
+    yield from sorted(points)
 
 
-def _next_below(fmt: FloatFormat | IntFormat) -> Fraction:
+def _next_below(fmt: Any) -> Fraction:
     step = fmt.step if isinstance(fmt, IntFormat) else power(fmt.quantum_exponent)
     return fmt.min - step
 
@@ -329,7 +357,7 @@ class Staircase:
     between: tuple[Exact, ...]
 
 
-def staircase(fmt: Format, rounding: Rounding, overflow: str | None = None) -> Staircase:
+def staircase(fmt: Format | Listing, rounding: Rounding, overflow: str | None = None) -> Staircase:
     """The whole of a deterministic mode (not of 'wrap', which never ends)."""
     points = tuple(steps(fmt))
     inner = [(a + b) / 2 for a, b in itertools.pairwise(points)]

@@ -245,8 +245,8 @@ def p3109(bits: int, precision: int, signed: bool = True, extended: bool = True)
     """
     name = f"binary{bits}p{precision}{'s' if signed else 'u'}{'e' if extended else 'f'}"
     if not 3 <= bits <= 16 or not 1 <= precision <= bits - signed:
-        most = "K - 1 (signed formats)" if signed else "K"
-        raise ValueError(f"{name}: expected K of 3 to 16 bits and a precision of 1 to {most}, got K={bits}, P={precision}")
+        most = "K - 1 where signed" if signed else "K"
+        raise ValueError(f"{name}: expected K of 3 to 16 bits and P of 1 to {most}, got K={bits}, P={precision}")
     exponent_bits = bits - precision + 1 - signed
     kinds = (P3109_EXTENDED, P3109_FINITE) if signed else (P3109_UNSIGNED_EXTENDED, P3109_UNSIGNED_FINITE)
     bias = 1 << (exponent_bits - 1)

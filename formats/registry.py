@@ -3,7 +3,8 @@
     e3m2  ue4m3  e4m3fn  e5m2ieee  e4m3b11fnuz  e5m2_nosub     any minifloat
     binary8p4se  binary6p3uf                                   IEEE P3109: K bits, precision P, domain
     int8  uint4  int8_narrow  int4_midrise  int8@-4            any integer, steps of 2**-4
-    pow2_4                                                     signed powers of two
+    pow2_4  apot_5                                             signed powers of two, sums of them
+    posit8  posit8es1  takum16  takum_log8  hifloat8  lns8f3   tapered and logarithmic formats
 
 A bare ExMy spends no code on specials (E4M3 reaches 480); the OCP format that stops at 448 is fp8_e4m3.
 """
@@ -12,18 +13,19 @@ import re
 from dataclasses import replace
 from functools import lru_cache
 
-from .codebooks import CODEBOOKS, CodebookFormat, power_of_two
+from .codebooks import CODEBOOKS, CodebookFormat, additive_powers_of_two, power_of_two
 from .floats import FLOAT_ALIASES, FLOATS, SPECIALS, FloatFormat, default_bias, p3109
 from .integers import INTEGERS, IntFormat
 from .suggest import unknown
+from .tapered import TAPERED, TAPERED_ALIASES, TaperedFormat, tapered
 
-Format = FloatFormat | IntFormat | CodebookFormat
+Format = FloatFormat | IntFormat | CodebookFormat | TaperedFormat
 """Any unscaled format."""
 
-NAMED: dict[str, Format] = {fmt.name: fmt for fmt in (*FLOATS, *INTEGERS, *CODEBOOKS)}
+NAMED: dict[str, Format] = {fmt.name: fmt for fmt in (*FLOATS, *INTEGERS, *CODEBOOKS, *TAPERED)}
 """The rows of the tables by name, in the order `list_formats` shows them."""
 
-ALIASES = {alias: name for name, aliases in FLOAT_ALIASES.items() for alias in aliases}
+ALIASES = {alias: name for name, aliases in (FLOAT_ALIASES | TAPERED_ALIASES).items() for alias in aliases}
 ALIASES |= {"e2m1": "fp4_e2m1", "normalfloat4": "nf4", "sign": "binary"}
 
 _CANONICAL = {fmt: fmt for fmt in reversed(NAMED.values())}  # an equal layout takes the row's name
@@ -31,8 +33,9 @@ _CANONICAL = {fmt: fmt for fmt in reversed(NAMED.values())}  # an equal layout t
 _FLOAT = re.compile(r"(u?)e(\d{1,2})m(\d{1,2})(?:b(-?\d{1,5}))?(ieee|fnuz|fn|p3109u?[ef])?(_nosub)?(_nozero)?")
 _P3109 = re.compile(r"(?:p3109_k|binary)(\d{1,2})p(\d{1,2})([su])([ef])")
 _INT = re.compile(r"(u?)int(\d{1,2})(_narrow|_midrise)?(?:@(-?\d{1,4}))?")
-_POW2 = re.compile(r"pow2_(\d)")
-_CODEBOOK = re.compile(r"codebook\((\d+),(even|lower),(.+)\)")
+_POW2 = re.compile(r"(pow2|apot)_(\d)")
+_CODEBOOK = re.compile(r"codebook\((\d+),(even|lower|away),(.+)\)")
+_TAPERED = re.compile(r"(posit|takum_log|takum|lns)(\d{1,2})(?:(es|f)(\d{1,2}))?")
 
 
 def plain_format(
@@ -66,7 +69,7 @@ def plain_format(
     """
     options = {"bias": bias, "specials": specials, "subnormals": subnormals, "signed": signed}
     options = {key: value for key, value in options.items() if value is not None}
-    fmt = name if isinstance(name, FloatFormat | IntFormat | CodebookFormat) else _parse(_typed(name))
+    fmt = name if isinstance(name, Format) else _parse(_typed(name))
     return _with_options(fmt, options) if options else fmt
 
 
@@ -83,7 +86,7 @@ def _parse(typed: str) -> Format:
     name = ALIASES.get(name, name)
     if name in NAMED:
         return NAMED[name]
-    fmt = _parse_float(name) or _parse_int(name) or _parse_table(name)
+    fmt = _parse_float(name) or _parse_int(name) or _parse_table(name) or _parse_tapered(name)
     if fmt is None:
         raise ValueError(unknown("format", typed, [*NAMED, *ALIASES]))
     return _CANONICAL.get(fmt, fmt)
@@ -126,7 +129,7 @@ def _parse_int(name: str) -> IntFormat | None:
 
 def _parse_table(name: str) -> CodebookFormat | None:
     if found := _POW2.fullmatch(name):
-        return power_of_two(int(found[1]))
+        return (power_of_two if found[1] == "pow2" else additive_powers_of_two)(int(found[2]))
     if not (found := _CODEBOOK.fullmatch(name)):
         return None
     pairs = [pair.split(":") for pair in found[3].split(",")]
@@ -135,9 +138,18 @@ def _parse_table(name: str) -> CodebookFormat | None:
         tuple(float.fromhex(value) for value, _ in pairs),
         tuple(int(code, 16) for _, code in pairs),
         int(found[1]),
-        "lower" if found[2] == "lower" else "even",
+        found[2],  # pyright: ignore[reportArgumentType]
         source="given as a table",
     )
+
+
+def _parse_tapered(name: str) -> TaperedFormat | None:
+    if not (found := _TAPERED.fullmatch(name)):
+        return None
+    family, bits, kind, parameter = found.groups()
+    if kind != {"posit": "es", "lns": "f"}.get(family) and (kind or family == "lns"):
+        return None
+    return tapered(family, int(bits), None if parameter is None else int(parameter))
 
 
 def _with_options(fmt: Format, options: dict) -> Format:

@@ -23,13 +23,13 @@ from math import prod
 from typing import Literal
 
 from .blocks import Blocks
-from .codebooks import CodebookFormat
 from .floats import FLOATS, FloatFormat
 from .integers import IntFormat
+from .listing import Listed, is_listed
 from .rounding import rounding as named_rounding
 from .suggest import unknown
 
-Element = FloatFormat | IntFormat | CodebookFormat
+Element = FloatFormat | IntFormat | Listed
 """What an element can be."""
 
 ScaleFormat = FloatFormat | IntFormat
@@ -239,8 +239,11 @@ class ScaledFormat:
         self._check_rule()
 
     def _check_rule(self) -> None:
-        if self.rule.fit == "even" and isinstance(self.element, CodebookFormat):
-            raise ValueError(f"{self.name}: the rule 'even' needs mantissa bits, a codebook has none; use 'nearest'")
+        if self.rule.fit == "even" and is_listed(self.element):
+            what = self.element.name
+            raise ValueError(
+                f"{self.name}: the rule 'even' needs the mantissa bits of a grid, not {what}; use 'nearest'"
+            )
         if self.zero_point:
             whole = isinstance(self.element, IntFormat) and not self.element.signed and not self.element.mid_rise
             if not whole or self.element.exponent:  # pyright: ignore[reportAttributeAccessIssue]

@@ -26,8 +26,7 @@ from jax import lax
 
 from ..emulate.quantize import quantize
 from ..emulate.traced import format_data
-from ..formats.codebooks import CodebookFormat
-from ..formats.integers import IntFormat
+from ..formats.listing import is_listed
 from ..formats.registry import Format
 from ..formats.scaled import ScaledFormat
 from ..formats.scaled_registry import per
@@ -46,7 +45,7 @@ def program_of(fmt: Format) -> str:
     """Formats of one kind share a compiled program: with scales, with scales of a table, or without."""
     if fmt.max >= _UNSCALED_FROM:
         return "unscaled"
-    return "table" if isinstance(fmt, CodebookFormat) or (isinstance(fmt, IntFormat) and fmt.mid_rise) else "grid"
+    return "table" if is_listed(fmt) else "grid"
 
 
 def fake_quantized(x: jax.Array, fmt: Any) -> jax.Array:

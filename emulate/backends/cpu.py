@@ -11,6 +11,7 @@ import numpy as np
 
 from ...formats.rounding import ROUNDINGS, Rounding
 from .. import codebook_kernels, kernels
+from ..codebook_tables import SPECIALS
 from ..layouts import Layout
 from ..philox import philox
 from ..tables import Codebook, Grid, Mode, mode_of
@@ -136,10 +137,16 @@ def _compiled_codebook(job: Job, book: Codebook) -> Worker:
     row = book.thresholds[job.mode.row]
     thresholds = np.full((1 << row.size.bit_length()) - 1, np.iinfo(integer).max, integer)
     thresholds[: row.size] = row
-    results = book.codes if job.encode else book.values
-    nan = integer(job.nan_code if job.encode else layout.nan)
-    p = np.array([layout.magnitude_mask, layout.infinity], integer)
-    return lambda x, out, noise: codebook(x, out, p, thresholds, results, nan)
+    results = _results(job, book)
+    p = np.array([layout.magnitude_mask, layout.infinity, results.size - SPECIALS], integer)
+    return lambda x, out, noise: codebook(x, out, p, thresholds, results)
+
+
+def _results(job: Job, book: Codebook) -> np.ndarray:
+    """What each index of a codebook stands for: values, or codes with NaN's put in."""
+    if not job.encode:
+        return book.values
+    return np.where(book.codes < 0, book.codes.dtype.type(job.nan_code), book.codes)
 
 
 def _portable(job: Job) -> Worker:
@@ -166,9 +173,7 @@ def portable(job: Job, x: np.ndarray, words: np.ndarray | None) -> np.ndarray:
     bits = x.astype(xp.dtype)
     if isinstance(job.table, Codebook):
         index = codebook_kernels.round_to_codebook(xp, job.layout, job.table, bits, job.mode, words)
-        results = (job.table.codes if job.encode else job.table.values)[index]
-        nan = job.nan_code if job.encode else job.layout.nan
-        return np.where((bits & job.layout.magnitude_mask) > job.layout.infinity, xp.dtype(nan), results)
+        return _results(job, job.table)[index]
     result = kernels.round_to_grid(xp, job.layout, job.table, bits, job.mode, job.overflow, words)
     return kernels.encode_grid(xp, job.layout, job.table, result, job.nan_code) if job.encode else result
 

@@ -91,8 +91,7 @@ def _rounded(static: _Static, x: jax.Array, data: _Data, overflow: str | None):
     words = words_of(static.place, x, data.noise)
     if isinstance(data.table, Codebook):
         index = codebook_kernels.round_to_codebook(xp, static.layout, data.table, bits, data.mode, words)
-        not_a_number = (bits & static.layout.magnitude_mask) > static.layout.infinity
-        return jnp.where(not_a_number, static.layout.nan, xp.take(data.table.values, index)), (index, not_a_number)
+        return xp.take(data.table.values, index), index
     return kernels.round_to_grid(xp, static.layout, data.table, bits, data.mode, overflow, words), None
 
 
@@ -115,8 +114,8 @@ def _in_range(static: _Static, x: jax.Array, data: _Data) -> jax.Array:
     """Where |x| rounds to at most the largest value. XLA shares the work with the rounding itself."""
     if isinstance(data.table, Codebook):
         xp, bits = _load(static, x)
-        key, top = (codebook_kernels.key_of(xp, static.layout, b) for b in (bits, jnp.asarray(data.table.values)[-1]))
-        return (key >= data.table.keys[0]) & (key <= top)
+        key = codebook_kernels.key_of(xp, static.layout, bits)
+        return (key >= data.table.ends[0]) & (key <= data.table.ends[1])
     bits, _ = _rounded(static, x, data, kernels.MARK)
     return bits != static.layout.nan
 
@@ -128,10 +127,10 @@ def _quantize_jit(static: _Static, x, data):
 
 @partial(jax.jit, static_argnums=0, inline=True)
 def _encode_jit(static: _Static, x, data, nan_code):
-    bits, found = _rounded(static, x, data, static.overflow)
-    if found is not None:
-        index, not_a_number = found
-        return jnp.where(not_a_number, nan_code, jnp.asarray(data.table.codes)[index])
+    bits, index = _rounded(static, x, data, static.overflow)
+    if index is not None:
+        codes = jnp.asarray(data.table.codes)[index]
+        return jnp.where(codes < 0, nan_code, codes)
     return kernels.encode_grid(JaxIntegers(static.layout.work_width), static.layout, data.table, bits, nan_code)
 
 

@@ -244,17 +244,17 @@ def stochastic(x, out, p, encode, in_place, row_starts, key, word_like, two, tra
 
 
 @_compiled
-def codebook(x, out, p, thresholds, results, nan):
-    """results[index], index counting the thresholds not above the key of x; `nan` for NaN.
+def codebook(x, out, p, thresholds, results):
+    """results[index], index counting the thresholds not above the key of x, or pointing at what a special becomes.
 
     A binary search that takes each step for a whole tile before the next, so that it runs in vectors.
 
     Args:
-        p: (magnitude mask, infinity bits).
+        p: (magnitude mask, infinity bits, index of what +Inf becomes; -Inf and NaN come next).
         thresholds: ascending, padded with the largest integer to a power of two less one.
     """
     i = p.dtype.type
-    mask, infinity = p[0], p[1]
+    mask, infinity, specials = p[0], p[1], np.uint32(p[2])
     keys = np.empty(min(TILE, x.size), p.dtype)
     index = np.empty(min(TILE, x.size), np.uint32)
     for lo in range(0, x.size, TILE):
@@ -271,4 +271,7 @@ def codebook(x, out, p, thresholds, results, nan):
                 index[k] = probe if thresholds[np.uint32(probe - np.uint32(1))] <= keys[k] else index[k]
             step = np.uint32(step >> np.uint32(1))
         for k in range(piece.size):
-            target[k] = nan if i(piece[k] & mask) > infinity else results[index[k]]
+            u = i(piece[k])
+            magnitude = i(u & mask)
+            special = np.uint32(2) if magnitude > infinity else np.uint32(u < i(0))
+            target[k] = results[np.uint32(specials + special) if magnitude >= infinity else index[k]]

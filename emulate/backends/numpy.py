@@ -94,7 +94,7 @@ def _in_codebook(bits: np.ndarray, plan: Plan, book: Codebook) -> np.ndarray:
     xp = NumpyIntegers(plan.layout.work_width)
     bits = bits if plan.layout is plan.source else _convert(bits, plan.source, plan.layout)
     keys = codebook_kernels.key_of(xp, plan.layout, bits.reshape(-1).astype(xp.dtype)).reshape(bits.shape)
-    return (keys >= book.keys[0]) & (keys <= book.keys[-1])
+    return (keys >= book.ends[0]) & (keys <= book.ends[1])
 
 
 def _is_nan(bits: np.ndarray, layout: Layout) -> np.ndarray:
@@ -188,12 +188,13 @@ def grid_of(fmt: Format, layout: Layout) -> Grid:
 def decoding_table(fmt: Format, target: Layout) -> np.ndarray:
     """(2**bits,) bits of every code's value."""
     codes = np.arange(1 << fmt.bits, dtype=np.uint32)
-    book = tabulate(fmt, target)
+    book = tabulate(fmt, target, "propagate")
     if isinstance(book, Grid):
         table = _decode_grid(codes, fmt, target)
     else:
         table = np.full(codes.shape, target.nan, BITS[target.width])
-        table[book.codes] = book.values
+        coded = book.codes >= 0
+        table[book.codes[coded]] = book.values[coded]
     table.flags.writeable = False  # shared by every call
     return table
 

@@ -127,8 +127,7 @@ def portable(bits: torch.Tensor, plan: Plan, key: torch.Tensor | None, offset: O
     if isinstance(plan.table, Codebook):
         book = Codebook(*(torch.from_numpy(column).to(bits.device) for column in plan.table))
         index = codebook_kernels.round_to_codebook(xp, plan.layout, book, work, plan.mode, words)
-        not_a_number = (work & plan.layout.magnitude_mask) > plan.layout.infinity
-        result = xp.where(not_a_number, plan.layout.nan, xp.take(book.values, index))
+        result = xp.take(book.values, index)
     else:
         result = kernels.round_to_grid(xp, plan.layout, plan.table, work, plan.mode, plan.overflow, words)
     if plan.layout is not plan.target:

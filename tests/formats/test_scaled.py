@@ -165,7 +165,7 @@ def test_bad_rules(given, message):
         ({"rounding": "neerest_even"}, "unknown rounding 'neerest_even'; did you mean"),
         ({"zero_point": True}, "a zero point needs an unsigned integer element, e.g. uint8"),
         ({"element": hu.format("uint4"), "zero_point": True, "rule": Rule("ceil")}, "a zero point goes with rule 'nearest'"),
-        ({"element": hu.format("nf4"), "rule": Rule("even")}, "the rule 'even' needs mantissa bits, a codebook has none"),
+        ({"element": hu.format("nf4"), "rule": Rule("even")}, "the rule 'even' needs the mantissa bits of a grid"),
         ({"order": "nvidia"}, "the order 'nvidia' needs an outer scale of the whole tensor"),
         ({"micro": (8, 4)}, "micro exponents go with the order 'hif4'"),
         ({"order": "hif4", "micro": (7,)}, "each sub-block divides the one around it"),
