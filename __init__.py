@@ -33,6 +33,7 @@ from .formats.catalogue import format as format
 from .formats.catalogue import list_formats as list_formats
 from .formats.catalogue import list_scaled_formats as list_scaled_formats
 from .formats.codebooks import CodebookFormat as CodebookFormat
+from .formats.codebooks import codebook as codebook
 from .formats.complexes import ComplexFormat as ComplexFormat
 from .formats.floats import FloatFormat as FloatFormat
 from .formats.integers import IntFormat as IntFormat
@@ -40,6 +41,7 @@ from .formats.rounding import Rounding as Rounding
 from .formats.rounding import stochastic as stochastic
 from .formats.scaled import ScaledFormat as ScaledFormat
 from .formats.scaled_registry import scaled as scaled
+from .formats.tapered import TaperedFormat as TaperedFormat
 from .sim.store import StoreError as StoreError
 from .sim.sweep import sweep as sweep
 

@@ -11,11 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from ..formats.catalogue import format as any_format
+from ..formats.complexes import ComplexFormat
 from .dispatch import packing_backend, packing_backend_of
 from .packing import Packed, stream_bits, stream_shapes
 
 _VERSION = 1
 _STREAMS = ("elements", "scales", "outer", "zero_points", "micro0", "micro1")
+
+
+_DTYPES = (
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+    *("bool", "float16", "bfloat16", "float32", "float64", "complex64"),
+)
 
 
 class FileError(ValueError):
@@ -52,6 +59,9 @@ def save(path: str | Path, arrays: dict[str, Any]) -> Path:
             if tensor in tensors:
                 raise ValueError(f"two arrays would be named {tensor!r} in the file; rename one")
             tensors[tensor] = _on_host(tensor, value)
+    for name in packed:
+        if clash := [f"{name}.{stream}" for stream in _STREAMS if f"{name}.{stream}" in arrays]:
+            raise ValueError(f"{clash} would read as parts of the packed {name!r}; rename them")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"halfulp": json.dumps({"version": _VERSION, "packed": packed}, sort_keys=True)}
@@ -75,7 +85,13 @@ def _safetensors() -> Any:
 def _on_host(name: str, array: Any) -> Any:
     if not hasattr(array, "dtype"):
         raise TypeError(f"{name}: expected a packed or ordinary array, got {type(array).__name__}")
-    return packing_backend_of(array).on_host(array)
+    try:
+        found = packing_backend_of(array).on_host(array)
+    except TypeError as error:
+        raise TypeError(f"{name}: NumPy has no such dtype ({error}); view it as integers, or pack it") from error
+    if found.dtype.name not in _DTYPES:
+        raise TypeError(f"{name}: safetensors holds no {found.dtype} through NumPy; view it as integers, or pack it")
+    return found
 
 
 def load(path: str | Path, library: str = "numpy") -> dict[str, Any]:
@@ -98,6 +114,8 @@ def load(path: str | Path, library: str = "numpy") -> dict[str, Any]:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no file at {path}")
+    if path.is_dir():
+        raise FileError(f"{path} is a folder, expected a safetensors file")
     tensors, described = _read(path)
     found: dict[str, Any] = {}
     for name, entry in described.items():
@@ -116,14 +134,14 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         with safe_open(str(path), framework="np") as file:
             metadata = file.metadata() or {}
             tensors = {name: np.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, TypeError, KeyError, OverflowError) as error:
+    except (SafetensorError, TypeError, KeyError, OverflowError, AttributeError) as error:
         raise FileError(f"{path} is no safetensors file or is damaged ({error})") from error
     if "halfulp" not in metadata:
         raise FileError(f"{path} has no halfulp metadata; read it with safetensors itself")
     try:
         described = json.loads(metadata["halfulp"])
         version, packed = described["version"], dict(described["packed"])
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise FileError(f"{path}: the halfulp metadata cannot be read ({error})") from error
     if version != _VERSION:
         raise FileError(f"{path} has version {version}, expected {_VERSION}; update halfulp")
@@ -138,8 +156,10 @@ def _packed(path: Path, name: str, entry: Any, tensors: dict[str, Any]) -> Packe
     """
     try:
         fmt, shape, dtype = any_format(entry["format"]), tuple(entry["shape"]), str(entry["dtype"])
-        if not all(isinstance(n, int) and 0 <= n < 1 << 48 for n in shape):
+        if len(shape) > 64 or not all(type(n) is int and 0 <= n < 1 << 48 for n in shape):
             raise ValueError(f"shape {shape}")
+        if dtype.startswith("complex of ") and not isinstance(fmt, ComplexFormat):
+            raise ValueError(f"dtype {dtype!r} of a real format")
         widths, shapes = stream_bits(fmt, dtype), stream_shapes(fmt, shape)
     except (KeyError, TypeError, ValueError) as error:
         raise FileError(f"{path}: {name!r} is described wrongly ({error})") from error

@@ -60,7 +60,7 @@ def _code_parity(xp: Integers, grid: Grid, parts: Parts, kept: Array) -> Array:
     """Parity of the code whose significand is `kept`; without mantissa bits the exponent field decides."""
     binade = xp.clip(parts.leading_field - grid.min_field, 0, 1 << 20)
     by_field = xp.integer((parts.leading_field * 0 + grid.mantissa_bits) == 0)
-    return (kept + by_field * binade + 1 - grid.zero) & 1
+    return (kept + by_field * (binade + 1 - grid.zero)) & 1
 
 
 def quantum_bits(xp: Integers, layout: Layout, grid: Grid) -> Array:

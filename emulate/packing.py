@@ -79,9 +79,12 @@ def unpack_codes(stream: Any, bits: int, count: int) -> Any:
         (count,) uint8, uint16 or uint32, the narrowest that holds a code.
 
     Raises:
-        ValueError: a stream of another length or dtype, or one whose last bits are not zero.
+        ValueError: a negative count, a stream of another length, or one whose last bits are not zero.
+        TypeError: a stream of another dtype.
     """
     _check_width(bits)
+    if count < 0:
+        raise ValueError(f"expected a count of codes, got {count}")
     expected = -(-count * bits // 8)
     if tuple(stream.shape) != (expected,):
         raise ValueError(f"expected {expected} bytes for {count} codes of {bits} bits, got shape {tuple(stream.shape)}")

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from ..formats.catalogue import AnyFormat
 from ..formats.catalogue import format as any_format
 from ..formats.complexes import ComplexFormat
@@ -154,6 +156,8 @@ def encode(
     randomness = Randomness(seed, step, stream, offset)
     if isinstance(any_format(fmt), ComplexFormat):
         return encode_complex(x, fmt, options)
+    if _is_complex(x, fmt):
+        raise TypeError("encode takes real numbers in a real format; encode the real and imaginary parts apart")
     backend = backend_of(x)
     array = backend.as_array(x)
     plan = plan_for(fmt, backend.dtype_name(array), options)
@@ -213,6 +217,8 @@ def _decode_encoded(codes: Encoded, fmt: Any, out_dtype: Any, out: Any) -> Any:
     if fmt is not None and any_format(fmt) != codes.fmt:
         raise ValueError(f"the codes are of {codes.fmt.name}, got {any_format(fmt).name}; leave the format out")
     if isinstance(codes.fmt, ComplexFormat):
+        if out_dtype is not None:
+            raise ValueError("complex results keep the dtype that was encoded; leave out_dtype out")
         return decode_complex(codes, out)
     target = layout_named(dtype_name(out_dtype or codes.dtype), "out_dtype")
     if out is not None:
@@ -264,6 +270,10 @@ def scales(
 def _is_complex(x: Any, fmt: Any) -> bool:
     if isinstance(fmt, str | ScaledFormat | ComplexFormat) and isinstance(any_format(fmt), ComplexFormat):
         return True
+    if isinstance(x, tuple):
+        return bool(x) and all(hasattr(part, "dtype") for part in x)
+    if isinstance(x, list):
+        return np.iscomplexobj(x)
     dtype = getattr(x, "dtype", None)
     return isinstance(x, complex) or (dtype is not None and "complex" in str(dtype))
 

@@ -142,7 +142,8 @@ def _fit(xp: Arrays, work: Work, table: ScaledTable, found: Statistic, draw: Dra
         carry = xp.integer(raised >= (2 << layout.mantissa_bits))
         fraction = (raised >> carry) - (1 << layout.mantissa_bits)
         above = xp.integer(fraction > table.fit.threshold)
-        return power_bits(xp, layout, xp.clip(field + carry + above - table.fit.emax, -layout.mantissa_bits, 1 << 20))
+        last = layout.infinity >> layout.mantissa_bits  # infinity, which rounds to the largest scale
+        return power_bits(xp, layout, xp.clip(field + carry + above - table.fit.emax, -layout.mantissa_bits, last))
     if work.structure.inverse and draw is None:
         return multiply(xp, layout, value, table.inverse_goal + value * 0, largest=True)
     return divide(xp, layout, value, table.goal + value * 0, largest=True)
@@ -150,11 +151,17 @@ def _fit(xp: Arrays, work: Work, table: ScaledTable, found: Statistic, draw: Dra
 
 def _rounded(xp: Arrays, work: Work, table: ScaledTable, ideal: Array, draw: Draw | None) -> Array:
     mode, words = (table.mode, None) if draw is None else draw
-    return round_to_grid(xp, work.layout, table.scale, ideal, mode, "saturate", words)
+    return round_to_grid(xp, work.layout, table.scale, _nonzero(xp, table.scale, ideal), mode, "saturate", words)
+
+
+def _nonzero(xp: Arrays, grid: Grid, ideal: Array) -> Array:
+    """An ideal scale that underflowed is still positive where the format has no zero to round to."""
+    return xp.where((ideal == 0) & ((ideal * 0 + grid.zero) == 0), 1, ideal)
 
 
 def _nearest(xp: Arrays, layout: Layout, grid: Grid, bits: Array) -> Array:
-    return round_to_grid(xp, layout, grid, bits, mode_of(ROUNDINGS["nearest_even"], layout.work_width), "saturate")
+    mode = mode_of(ROUNDINGS["nearest_even"], layout.work_width)
+    return round_to_grid(xp, layout, grid, _nonzero(xp, grid, bits), mode, "saturate")
 
 
 def _outer(xp: Arrays, work: Work, groups: View, table: ScaledTable, ideal: Array, alive: Array) -> Array:

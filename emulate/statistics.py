@@ -7,6 +7,7 @@ magnitudes below 2**-100 of that count as zero, so that no sum overflows or is s
 """
 
 from fractions import Fraction
+from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,5 +111,6 @@ def _percentile(xp: Arrays, view: View, magnitude: Array, percent: float) -> Arr
     """The ceil(percent / 100 * n)-th smallest magnitude; padding, first in order, is not counted."""
     ordered = xp.sorted(view.rows(xp, magnitude))
     counts = view.counts()
-    rank = np.maximum(np.ceil(percent / 100 * counts), 1).astype(np.int64)
+    share = Fraction(repr(percent)) / 100  # as it was written: in floats, 7 / 100 * 100 is more than 7
+    rank = np.vectorize(lambda n: max(ceil(share * int(n)), 1), otypes=[np.int64])(counts)
     return xp.pick(ordered, xp.broadcast(xp.array(view.block_size - counts + rank - 1), view.grid))

@@ -70,6 +70,8 @@ class Blocks:
         """
         if self.flat:
             return self.sizes
+        if len({axis % max(len(shape), 1) for axis in self.axes}) < len(self.axes):
+            raise ValueError(f"blocks of {self.spec} name one axis of an array of shape {shape} twice")
         extents = [1 if self.rest else max(length, 1) for length in shape]
         for size, axis in zip(self.sizes, self.axes):
             if not -len(shape) <= axis < len(shape):
@@ -90,6 +92,8 @@ class Blocks:
         """
         if self.flat or len(axes) != len(self.axes):
             raise ValueError(f"blocks of {self.spec} have {len(self.axes)} axes, got axis={axes}")
+        if len(set(axes)) < len(axes):
+            raise ValueError(f"expected different axes, got axis={axes}")
         return Blocks(self.sizes, axes, self.rest)
 
 

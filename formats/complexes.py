@@ -12,6 +12,7 @@ Sources: arXiv:2508.05571 (iFairy); Fairy2i for the residual stages and the wide
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import prod
 
 from .blocks import Blocks
 from .scaled import TENSOR
@@ -44,6 +45,17 @@ class ComplexFormat:
     def bits(self) -> int:
         """Storage bits of a complex number, scales aside."""
         return 2 * self.stages
+
+    def bits_per_element(self, shape: tuple[int, ...] | None = None) -> float:
+        """Storage bits of a complex number with its share of the scales, two float32 a stage and block.
+
+        Args:
+            shape: of the array; without it scales of whole axes count nothing.
+        """
+        size = prod(self.blocks.sizes)
+        if shape is None:
+            return self.bits + (64 * self.stages / size if size and self.blocks.rest else 0.0)
+        return self.bits + 64 * self.stages * prod(self.blocks.grid(shape)) / max(prod(shape), 1)
 
     @property
     def spec(self) -> str:

@@ -11,12 +11,12 @@ expected arrays over millions of inputs are fills.
 """
 
 import itertools
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache, partial
-from math import copysign, inf, isinf, isnan, nan
+from math import copysign, inf, isfinite, isinf, isnan, nan
 from typing import Any
 
 from .dyadic import floor_log2, power
@@ -70,7 +70,9 @@ def float_gap(fmt: FloatFormat, x: Fraction) -> Gap:
         exponent = floor_log2(x)
         spacing = power(exponent - fmt.mantissa_bits)
         count = x // spacing
-        below_code = int(count) + ((exponent - fmt.min_exponent) << fmt.mantissa_bits) - (not fmt.zero)
+        below_code = (
+            int(count) + ((exponent - fmt.min_exponent) << fmt.mantissa_bits) - ((not fmt.zero) << fmt.mantissa_bits)
+        )
     below, above = count * spacing, (count + 1) * spacing
     return Gap(below, above, above if below_code & 1 else below)
 
@@ -275,13 +277,16 @@ def encode_exact(fmt: Any, value: Exact) -> int:
     Raises:
         ValueError: a value the format has no code for.
     """
-    for special, code in ((isnan(value), fmt.nan_code), (isinf(value), fmt.infinity_code)):
-        if special and code is not None:
-            return code | (_sign_bit(fmt) if isinf(value) and value < 0 else 0)
-    if isnan(value) or isinf(value):
+    if isinstance(value, float) and not isfinite(value):
+        code = fmt.nan_code if isnan(value) else fmt.infinity_code
+        if code is not None:
+            return code | (_sign_bit(fmt) if value == -inf else 0)
         raise ValueError(f"{fmt.name} has no code for {value}")
     if (of := as_listing(fmt)) is not None:
-        return of.codes[of.values.index(Fraction(value))]
+        i = bisect_left(of.values, Fraction(value))
+        if i == len(of.values) or of.values[i] != value:
+            raise ValueError(f"{of.name} has no code for {value}")
+        return of.codes[i]
     if isinstance(fmt, IntFormat):
         return fmt.code(int((Fraction(value) - fmt.number(0)) / fmt.step))
     negative = copysign(1.0, value) < 0 if isinstance(value, float) else value < 0
@@ -297,7 +302,7 @@ def encode_exact(fmt: Any, value: Exact) -> int:
 
 
 def _sign_bit(fmt: Format) -> int:
-    return 1 << (fmt.bits - 1) if isinstance(fmt, FloatFormat) and fmt.signed else 0
+    return 1 << (fmt.bits - 1) if not isinstance(fmt, FloatFormat) or fmt.signed else 0
 
 
 def numbers(fmt: Any) -> list[Fraction]:

@@ -53,7 +53,7 @@ POWER_OF_TWO_FITS = ("floor", "ceil", "even", "tetrajet", "nearest_log2")
 STATISTICS = ("absmax", "mean", "percentile", "static")
 ORDERS = ("plain", "nvidia", "hif4")
 
-_MSE = re.compile(r"mse(?::(\d+)|:([\d.]+(?:/[\d.]+)+))?")
+_MSE = re.compile(r"mse(?::(\d+)|:([\d.e/-]+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,14 @@ class Rule:
     @property
     def spec(self) -> str:
         """A string that `rule` parses back to an equal rule."""
-        statistic = self.statistic if self.parameter is None else f"{self.statistic}:{self.parameter!r}"
-        search = "mse:" + "/".join(map(repr, self.search)) if self.search else ""
+        statistic = self.statistic if self.parameter is None else f"{self.statistic}:{_text(self.parameter)}"
+        search = "mse:" + "/".join(map(_text, self.search)) if self.search else ""
         return "+".join(filter(None, ("" if statistic == "absmax" else statistic, self.fit, search)))
+
+
+def _text(number: float) -> str:
+    """A float without the '+' that joins the parts of a rule; it always has a '.' or an 'e'."""
+    return repr(float(number)).replace("e+", "e")
 
 
 def rule(given: "str | Rule", power_of_two: bool = False) -> Rule:
@@ -120,12 +125,12 @@ def rule(given: "str | Rule", power_of_two: bool = False) -> Rule:
     if isinstance(given, Rule):
         return given
     found: dict = {}
-    for part in given.strip().lower().split("+"):
+    for part in re.sub(r"(?<=[\d.])e\+", "e", given.strip().lower()).split("+"):
         name, _, detail = part.partition(":")
         if name in FITS or name == "ocp":
             key, value = "fit", "floor" if name == "ocp" else name
         elif matched := _MSE.fullmatch(part):
-            key, value = "search", _factors(matched[1], matched[2], power_of_two)
+            key, value = "search", _factors(part, matched[1], matched[2], power_of_two)
         elif name in STATISTICS or name == "absmean":
             key, value = "statistic", "mean" if name == "absmean" else name
             found |= {"parameter": _number(part, detail)} if detail else {}
@@ -145,10 +150,10 @@ def _number(part: str, text: str) -> float:
         raise ValueError(f"expected a number after ':' in {part!r}, e.g. 'percentile:99.9'") from None
 
 
-def _factors(count: str | None, given: str | None, power_of_two: bool) -> tuple[float, ...]:
+def _factors(part: str, count: str | None, given: str | None, power_of_two: bool) -> tuple[float, ...]:
     """GPTQ's grid, shrinking by hundredths (arXiv:2210.17323, reference code), or one step either way."""
     if given:
-        return tuple(map(float, given.split("/")))
+        return tuple(_number(part, factor) for factor in given.split("/"))
     if power_of_two and not count:
         return (1.0, 2.0, 0.5)
     number = int(count or 80)
@@ -248,13 +253,17 @@ class ScaledFormat:
             whole = isinstance(self.element, IntFormat) and not self.element.signed and not self.element.mid_rise
             if not whole or self.element.exponent:  # pyright: ignore[reportAttributeAccessIssue]
                 raise ValueError(f"{self.name}: a zero point needs an unsigned integer element, e.g. uint8")
-            if self.rule != Rule() or self.order != "plain" or self.outer or self.encode != "divide":
-                raise ValueError(f"{self.name}: a zero point goes with rule 'nearest' and no outer scale")
+            if self.rule != Rule() or self.order != "plain" or self.outer or self.encode != "divide" or self.target:
+                raise ValueError(f"{self.name}: a zero point goes with rule 'nearest', no target and no outer scale")
         if self.order == "nvidia" and (self.outer is None or self.outer.blocks != TENSOR):
             raise ValueError(f"{self.name}: the order 'nvidia' needs an outer scale of the whole tensor")
+        if self.order != "plain" and (self.rule.search or self.rule.statistic != "absmax"):
+            raise ValueError(f"{self.name}: the order {self.order!r} takes the largest magnitude, not {self.rule.spec}")
         if (self.order == "hif4") != bool(self.micro):
             raise ValueError(f"{self.name}: micro exponents go with the order 'hif4'")
         sizes = (self.block_size, *self.micro)
+        if any(size < 1 for size in self.micro):
+            raise ValueError(f"{self.name}: expected sub-blocks of one or more elements, got sizes {sizes}")
         if self.micro and (len(self.blocks.axes) != 1 or any(a % b for a, b in zip(sizes, self.micro))):
             raise ValueError(f"{self.name}: each sub-block divides the one around it, got sizes {sizes}")
 

@@ -69,6 +69,8 @@ def scaled(
         >>> scaled("fp4_e2m1", scale="e8m0", block=32).name
         'mxfp4'
     """
+    if outer is None and outer_block != "tensor":
+        raise ValueError(f"outer_block={outer_block!r} needs a format of the outer scales; pass outer='binary32'")
     scale_format: Any = plain_format(scale)
     one_bit = isinstance(scale_format, FloatFormat) and scale_format.mantissa_bits == 0
     given_outer = outer if isinstance(outer, Outer) or outer is None else Outer(_scale(outer), blocks(outer_block))
@@ -143,13 +145,17 @@ def _parse_description(name: str, text: str) -> ScaledFormat:
         key, _, value = pair.partition("=")
         if key not in _OPTIONS:
             raise ValueError(unknown("option", key, _OPTIONS))
+        if key in options:
+            raise ValueError(f"{name!r} says {key} twice; keep one")
         options[key] = value
+    if options.get("zero_point", "true") not in ("true", "false"):
+        raise ValueError(f"{name!r}: expected zero_point=true or false, got {options['zero_point']!r}")
     scale: Any = plain_format(options.get("scale", "binary32"))
     one_bit = isinstance(scale, FloatFormat) and scale.mantissa_bits == 0
     outer = None
     if "outer" in options:
         outer_scale, _, outer_block = options["outer"].partition(":")
-        target = Fraction(options["outer_target"]) if "outer_target" in options else None
+        target = _fraction(options, "outer_target")
         outer = Outer(_scale(outer_scale), blocks(outer_block or "tensor"), target)
     return ScaledFormat(
         name,
@@ -158,7 +164,7 @@ def _parse_description(name: str, text: str) -> ScaledFormat:
         blocks(options.get("block", "tensor")),
         named_rule(options.get("rule", "floor" if one_bit else "nearest"), one_bit),
         outer,
-        Fraction(options["target"]) if "target" in options else None,
+        _fraction(options, "target"),
         options.get("encode", "divide"),  # pyright: ignore[reportArgumentType]
         float(options.get("epsilon", 0)),
         options.get("zero_point", "false") == "true",
@@ -169,6 +175,13 @@ def _parse_description(name: str, text: str) -> ScaledFormat:
     )
 
 
+def _fraction(options: dict[str, str], key: str) -> Fraction | None:
+    try:
+        return Fraction(options[key]) if key in options else None
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"{key}: expected a number such as 6 or 1/8, got {options[key]!r}") from None
+
+
 def per(element: "str | Format", granularity: str, asymmetric: bool = False) -> ScaledFormat:
     """One binary32 scale per tensor, row, token, column or channel, the largest magnitude becoming the largest element.
 
@@ -176,7 +189,7 @@ def per(element: "str | Format", granularity: str, asymmetric: bool = False) -> 
     """
     fmt: Any = plain_format(element)
     if isinstance(fmt, IntFormat) and not fmt.mid_rise and not fmt.exponent:
-        code = "uint" if asymmetric else "int"
+        code = "uint" if asymmetric or not fmt.signed else "int"
         fmt = plain_format(f"{code}{fmt.bits}" + ("" if asymmetric or not fmt.signed or fmt.bits == 1 else "_narrow"))
     elif asymmetric:
         raise ValueError(f"asymmetric scaling needs integers, got {fmt.name}; leave _asym out")

@@ -7,8 +7,10 @@ from jax import lax
 from jax.core import Tracer
 
 from ...formats.registry import Format
-from ..packing import group_of, overlaps
+from ..packing import Packed, group_of, overlaps
 from .numpy import code_dtype
+
+jax.tree_util.register_dataclass(Packed, data_fields=["streams"], meta_fields=["fmt", "shape", "dtype"])
 
 
 def pack(codes: jax.Array, bits: int) -> jax.Array:
@@ -68,7 +70,7 @@ def as_dtype(codes: jax.Array, fmt: Format, dtypes: dict[str, str]) -> jax.Array
 
 def on_host(a: jax.Array) -> np.ndarray:
     """A contiguous NumPy array of the same numbers."""
-    return np.ascontiguousarray(np.asarray(a))
+    return np.asarray(a, order="C")
 
 
 def from_host(a: np.ndarray) -> jax.Array:

@@ -195,8 +195,15 @@ def _given(plan: ScaledPlan, given: Any, work: Work) -> tuple | None:
     return (
         xp.bits(_exact_floats(_over_grid("scale", decode, grid), plan.layout)),
         None if offset is None else _over_grid("zero_point", jnp.asarray(offset), grid).astype(xp.dtype),
-        tuple(jnp.asarray(bits).astype(xp.dtype) for bits in scales.micro),
+        tuple(_micro(bits, (*grid, work.view.block_size // n)) for bits, n in zip(scales.micro, plan.structure.micro)),
     )
+
+
+def _micro(bits: Any, shape: tuple[int, ...]) -> jax.Array:
+    found = jnp.asarray(bits)
+    if found.shape != shape:
+        raise ValueError(f"micro: expected zeros and ones of shape {shape}, got {found.shape}")
+    return found.astype(jnp.int32)
 
 
 def _exact_floats(a: Any, layout: Layout) -> jax.Array:

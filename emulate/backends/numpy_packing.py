@@ -80,7 +80,7 @@ def as_dtype(codes: np.ndarray, fmt: Format, dtypes: dict[str, str]) -> np.ndarr
 
 def on_host(a: np.ndarray) -> np.ndarray:
     """A contiguous NumPy array of the same numbers."""
-    return np.ascontiguousarray(a)
+    return np.asarray(a, order="C")
 
 
 def from_host(a: np.ndarray) -> np.ndarray:

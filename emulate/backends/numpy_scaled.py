@@ -83,18 +83,29 @@ def given_bits(plan: ScaledPlan, given: Any, shape: tuple[int, ...]) -> tuple | 
         return None
     scales = given if isinstance(given, Scales) else Scales(given)
     check_given(plan, scales)
-    grid = work_of(plan, shape).view.grid
+    view = work_of(plan, shape).view
+    grid = view.grid
     floats = plain.FLOATS[plan.layout.name]
-    decode = np.asarray(scales.decode)
-    if decode.dtype.kind not in "f" or decode.dtype.itemsize > floats.itemsize:
+    decode = np.asarray(scales.decode, None if hasattr(scales.decode, "dtype") else floats)  # lists and numbers
+    floating = decode.dtype.kind == "f" or decode.dtype.name == "bfloat16"
+    if not floating or decode.dtype.itemsize > floats.itemsize:
         raise TypeError(f"scale: expected {floats} or narrower floats, got {decode.dtype}; convert them with astype")
     integer = plain.BITS[plan.layout.width]
     offset = scales.zero_point
     return (
         _over_grid("scale", decode, grid).astype(floats).view(integer),
         None if offset is None else _over_grid("zero_point", np.asarray(offset), grid).astype(integer),
-        tuple(np.asarray(bits).astype(integer) for bits in scales.micro),
+        tuple(
+            _micro(np.asarray(bits), grid, view.block_size // size).astype(integer)
+            for bits, size in zip(scales.micro, plan.structure.micro)
+        ),
     )
+
+
+def _micro(bits: np.ndarray, grid: tuple[int, ...], count: int) -> np.ndarray:
+    if bits.shape != (*grid, count) or not np.isin(bits, (0, 1)).all():
+        raise ValueError(f"micro: expected zeros and ones of shape {(*grid, count)}, got {bits.dtype}{bits.shape}")
+    return bits
 
 
 def check_given(plan: ScaledPlan, scales: Scales) -> None:

@@ -133,7 +133,7 @@ def _save(ctx, inputs, output) -> None:
 
 def _pass(mask: torch.Tensor, tangent: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """The straight-through estimator, the same in both directions."""
-    passed = tangent if mask.dim() == 1 and mask.numel() == 0 and tangent.numel() else torch.where(mask, tangent, 0)
+    passed = tangent if mask.numel() == 0 else torch.where(mask, tangent, 0)  # no mask, or nothing to mask
     return passed.to(dtype)
 
 

@@ -40,7 +40,7 @@ def as_given(plan: ScaledPlan, given: Scales | None, shape: tuple[int, ...]) -> 
         return None
     offset = None if given.zero_point is None else np.asarray(_host(given.zero_point))
     micro = tuple(np.asarray(_host(bits)) for bits in given.micro)
-    return numpy_scaled.given_bits(plan, Scales(np.asarray(_host(given.decode)), offset, micro), shape)
+    return numpy_scaled.given_bits(plan, Scales(_host(given.decode), offset, micro), shape)
 
 
 def _host(a: Any) -> Any:

@@ -31,7 +31,7 @@ from ..support.cases import (
 
 FLOAT32 = LAYOUTS["float32"]
 PARSED = ["int8_narrow", "int4_midrise", "uint3_midrise", "int6@-3", "e3m2b9", "e4m3_nosub", "e3m0_nosub", "ue3m2",
-          "e0m4", "e1m0", "e2m0fnuz", "e5m3b18", "e4m2b-2fn", "ue5m0_nozero", "int1", "uint1", "pow2_2"]  # fmt: skip
+          "e0m4", "e1m0", "e2m0fnuz", "e5m3b18", "e4m2b-2fn", "ue5m0_nozero", "int1", "uint1", "pow2_2", "ue6m2b48fn_nozero", "posit6es1", "takum_log7", "lns6f2", "binary6p1uf", "binary7p3se"]  # fmt: skip
 
 
 def check(fmt, layout, bits, want, backends=BACKENDS, **options):
@@ -51,10 +51,26 @@ def test_every_code_and_both_sides_of_every_breakpoint(name):
 
 @pytest.mark.parametrize("overflow", ["saturate", "propagate", "special"])
 @pytest.mark.parametrize(
-    "name", ["binary16", "fp8_e4m3", "fp8_e5m2", "fp8_e4m3fnuz", "fp4_e2m1", "e8m0", "ue4m3", "int4", "uint4"]
+    "name",
+    [
+        "binary16",
+        "fp8_e4m3",
+        "fp8_e5m2",
+        "fp8_e4m3fnuz",
+        "fp4_e2m1",
+        "e8m0",
+        "ue4m3",
+        "int4",
+        "uint4",
+        "hifloat8",
+        "binary8p3se",
+        "binary8p4sf",
+        "binary6p3ue",
+        "binary6p3uf",
+    ],
 )
 def test_overflow(name, overflow):
-    fmt = NAMED[name]
+    fmt = named(name)
     for layout in (FLOAT32, LAYOUTS["float64"]):
         bits = ends_and_beyond(fmt, layout)
         for mode in DETERMINISTIC:
@@ -65,7 +81,11 @@ def test_overflow(name, overflow):
 def ends_and_beyond(fmt, layout):
     """Numbers around the largest value, the next ones on the unbounded grid, and the dtype's own ends."""
     largest = layout.floor(fmt.max)
-    gap = layout.floor(exact.float_gap(fmt, fmt.max).above if isinstance(fmt, FloatFormat) else fmt.max + 1) - largest
+    if isinstance(fmt, FloatFormat):
+        beyond = exact.float_gap(fmt, fmt.max).above
+    else:
+        beyond = getattr(fmt, "beyond", None) or fmt.max + 1
+    gap = layout.floor(beyond) - largest
     around = {largest + gap * k // 4 + d for k in range(9) for d in (-1, 0, 1)}
     around |= {layout.infinity, layout.infinity - 1, layout.nan, 0, 1, layout.floor(fmt.max * 1000)}
     return with_signs(sorted(b for b in around if b <= layout.nan), layout)
@@ -103,7 +123,7 @@ def minifloats(draw):
     """Any ExMy that float32 or float64 holds, with any bias, specials, sign and subnormals."""
     e, m = draw(st.integers(0, 8)), draw(st.integers(0, 12))
     specials = draw(st.sampled_from(sorted(SPECIALS)))
-    signed = draw(st.booleans()) or specials == "fnuz"
+    signed = draw(st.booleans()) or SPECIALS[specials].nan == "negative_zero"
     try:
         return FloatFormat(
             "drawn", e, m, draw(st.integers(-40, 160)), SPECIALS[specials], signed, e == 0 or draw(st.booleans())

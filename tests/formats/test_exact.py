@@ -1,6 +1,7 @@
 """The definition itself, against hardware casts and against what the roundings mean."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from halfulp.formats.registry import plain_format as named
 from halfulp.formats.rounding import DETERMINISTIC, ROUNDINGS, Rounding, rounding, stochastic
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from ..support.cases import NARROW
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False, width=64)
 FORMATS = st.sampled_from(
@@ -92,6 +95,21 @@ def test_ties_of_formats_without_mantissa_go_to_the_even_code():
     assert exact.round_exact(fmt, Fraction(3, 8), NEAREST) == Fraction(1, 2)  # codes 1 and 2
     assert exact.round_exact(fmt, Fraction(3, 4), NEAREST) == Fraction(1, 2)  # codes 2 and 3
     assert exact.round_exact(fmt, Fraction(1, 8), NEAREST) == 0
+
+
+@pytest.mark.parametrize("name", [*NARROW, "ue6m2b48fn_nozero", "ue3m2_nozero", "posit10", "takum9", "lns9f4"])
+def test_ties_go_to_the_even_code(name):
+    """By the codes alone, whatever the definition takes for even."""
+    fmt = named(name)
+    if getattr(fmt, "ties", "even") != "even" or name == "hifloat8":
+        pytest.skip("its ties do not go to even codes")
+    values = exact.numbers(fmt)
+    ties = exact.listing(fmt).ties if exact.is_listed(fmt) else [(a + b) / 2 for a, b in pairwise(values)]
+    for tie in ties:
+        if tie in values:  # posits and takums have no tie next to zero
+            continue
+        code = exact.encode_exact(fmt, exact.quantize_exact(fmt, tie, ROUNDINGS["nearest_even"]))
+        assert code % 2 == 0, (float(tie), hex(code))
 
 
 def test_encode_is_the_inverse_of_value():

@@ -30,6 +30,8 @@ FACTS = [
     ("e8m0", TWO**127, TWO**-127, TWO**-127, None, 0xFF, False),
     ("ue4m3", 448, TWO**-6, TWO**-9, None, 0x7F, False),
     ("ue5m3", 114688, TWO**-14, TWO**-17, None, 0xFF, False),
+    ("binary8p3se", 49152, TWO**-15, TWO**-17, 0x7F, 0x80, False),
+    ("binary8p4se", 224, TWO**-7, TWO**-10, 0x7F, 0x80, False),
 ]
 
 
@@ -87,8 +89,8 @@ def test_default_biases():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0, 0, 1, NONE), "expected 0 to 15 exponent and 0 to 30 mantissa bits"),
-        ((16, 2, 1, NONE), "got E16M2"),
+        ((0, 0, 1, NONE), "expected 0 to 16 exponent and 0 to 30 mantissa bits"),
+        ((17, 2, 1, NONE), "got E17M2"),
         ((8, 25, 127, NONE), "at most 32 in all"),
         ((3, 0, 3, IEEE), "IEEE specials need an exponent and a mantissa bit, got E3M0; use fn, fnuz or none"),
         ((0, 3, 1, IEEE), "got E0M3"),

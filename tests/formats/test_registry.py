@@ -48,7 +48,7 @@ def test_options():
         ("zzz", "unknown format 'zzz'; known: binary32, fp24"),
         ("", "unknown format ''"),
         ("e3", "unknown format 'e3'"),
-        ("e0m0", "expected 0 to 15 exponent"),
+        ("e0m0", "expected 0 to 16 exponent"),
         ("int99", "expected 1 to 32 bits, got 99"),
     ],
 )

@@ -60,7 +60,7 @@ def test_codebooks():
         ({"values": (0.0, 1.0), "codes": (1, 1)}, "expected 2 different codes, got 1"),
         ({"values": (0.0, 1.0), "codes": (0, 4), "bits": 2}, "expected codes of at most 2 bits, got 0x4"),
         ({"values": (0.0, 1.0), "codes": (0, 2)}, "neighbouring codes must alternate in parity; use ties='lower'"),
-        ({"values": (0.0, 1.0), "ties": "up"}, "expected ties 'even' or 'lower', got 'up'"),
+        ({"values": (0.0, 1.0), "ties": "up"}, "expected ties 'even', 'lower' or 'away', got 'up'"),
     ],
 )
 def test_codebooks_that_contradict_themselves(options, message):

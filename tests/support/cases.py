@@ -7,10 +7,13 @@ from itertools import repeat
 
 import ml_dtypes
 import numpy as np
+from halfulp.emulate.codebook_tables import rounded_listing
 from halfulp.emulate.layouts import LAYOUTS, Layout, fits
 from halfulp.formats import exact
+from halfulp.formats.listing import Listing, listing
 from halfulp.formats.registry import NAMED, Format
 from halfulp.formats.rounding import DETERMINISTIC, ROUNDINGS, Rounding
+from halfulp.formats.tapered import TaperedFormat
 
 NARROW = [name for name, fmt in NAMED.items() if fmt.bits <= 10]
 WIDE = [name for name, fmt in NAMED.items() if fmt.bits > 10]
@@ -25,13 +28,20 @@ def special_bits(layout: Layout) -> list[int]:
     return [0, 1, 2, one - 1, one, one + 1, layout.infinity - 1, layout.infinity, layout.infinity + 1, layout.nan]
 
 
+def in_layout(fmt: Format, layout: Layout) -> Format | Listing:
+    """The format as a dtype holds it: irrational values are the dtype's nearest numbers."""
+    if isinstance(fmt, TaperedFormat) and not fmt.rules.rational:
+        return rounded_listing(listing(fmt), layout)
+    return fmt
+
+
 def both_sides(fmt: Format, layout: Layout) -> np.ndarray:
     """Bits of every number next to, or at, an input where some rounding can change, and the specials.
 
     Rounding is monotone and constant in between, so these inputs decide all others.
     """
     magnitudes = set(special_bits(layout))
-    for step in exact.steps(fmt):
+    for step in exact.steps(in_layout(fmt, layout)):
         below = layout.floor(abs(step))
         magnitudes |= {max(below - 1, 0), below, min(below + 1, layout.infinity)}
     return with_signs(sorted(magnitudes), layout)
@@ -92,15 +102,16 @@ def evaluate(
     Args:
         words: the random word of each input, of the layout's work width.
     """
+    held = in_layout(fmt, layout)
     values = (
-        exact.quantize_exact(fmt, value_of(int(b), layout), mode, overflow, word, layout.work_width)
+        exact.quantize_exact(held, value_of(int(b), layout), mode, overflow, word, layout.work_width)
         for b, word in zip(bits, words)
     )
     return all_bits(values, layout)
 
 
 @cache
-def _staircase(fmt: Format, mode: str, overflow: str | None) -> exact.Staircase:
+def _staircase(fmt: Format | Listing, mode: str, overflow: str | None) -> exact.Staircase:
     return exact.staircase(fmt, ROUNDINGS[mode], overflow)
 
 
@@ -122,6 +133,7 @@ def _first_key(point: Fraction, layout: Layout) -> tuple[int, bool]:
 
 def expected(fmt: Format, layout: Layout, mode: Rounding, overflow: str | None, bits: np.ndarray) -> np.ndarray:
     """Signed bits of the exact results of a deterministic mode: a fill between the steps of its staircase."""
+    fmt = in_layout(fmt, layout)  # pyright: ignore[reportAssignmentType]
     stairs = _staircase(fmt, mode.name, overflow)
     first, exactly = zip(*(_first_key(point, layout) for point in stairs.points))
     first, exactly = np.array(first), np.array(exactly)

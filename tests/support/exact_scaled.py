@@ -107,7 +107,7 @@ class Reference:
         if rule.statistic == "static":
             return self.fl(Fraction(rule.parameter))
         if rule.statistic == "percentile":
-            rank = max(ceil(rule.parameter / 100 * len(magnitudes)), 1)
+            rank = max(ceil(Fraction(str(rule.parameter)) * len(magnitudes) / 100), 1)
             return sorted(magnitudes)[rank - 1]
         if rule.statistic == "mean":
             return self.mean(magnitudes, block_size)
@@ -159,6 +159,8 @@ class Reference:
         fmt = self.fmt
         mode = self.scale_rounding or (ROUNDINGS["up"] if fmt.rule.fit == "rceil" else NEAREST)
         word = 0 if self.scale_words is None else self.scale_words[index]
+        if ideal == 0 and isinstance(fmt.scale, FloatFormat) and not fmt.scale.zero:
+            return fmt.scale.min_positive
         s = quantize_exact(fmt.scale, ideal, mode, "saturate", word, self.word_bits)
         s = Fraction(s) if s == 0 else s
         return s if s or zero_allowed else fmt.scale.min_positive
