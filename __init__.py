@@ -11,11 +11,13 @@ hu.sweep("digits", formats=["e4m3", "int8"], store="runs.db")   # what they do t
 
 from .emulate.complexes import from_widely_linear as from_widely_linear
 from .emulate.complexes import to_widely_linear as to_widely_linear
+from .emulate.decompose import decompose as decompose
 from .emulate.encoded import Encoded as Encoded
 from .emulate.encoded import Scales as Scales
 from .emulate.files import FileError as FileError
 from .emulate.files import load as load
 from .emulate.files import save as save
+from .emulate.learning import learn_codebook as learn_codebook
 from .emulate.native import native as native
 from .emulate.packing import Packed as Packed
 from .emulate.packing import pack as pack
@@ -32,11 +34,16 @@ from .emulate.traced import format_data as format_data
 from .formats.catalogue import format as format
 from .formats.catalogue import list_formats as list_formats
 from .formats.catalogue import list_scaled_formats as list_scaled_formats
+from .formats.codebooks import ChannelCodebooks as ChannelCodebooks
 from .formats.codebooks import CodebookFormat as CodebookFormat
 from .formats.codebooks import codebook as codebook
 from .formats.complexes import ComplexFormat as ComplexFormat
 from .formats.floats import FloatFormat as FloatFormat
 from .formats.integers import IntFormat as IntFormat
+from .formats.residual import ResidualFormat as ResidualFormat
+from .formats.residual import bayesian_bits as bayesian_bits
+from .formats.residual import binary_coding as binary_coding
+from .formats.residual import residual as residual
 from .formats.rounding import Rounding as Rounding
 from .formats.rounding import stochastic as stochastic
 from .formats.scaled import ScaledFormat as ScaledFormat

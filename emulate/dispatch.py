@@ -26,6 +26,11 @@ def complex_backend_of(x: Any) -> ModuleType:
     return import_module(f".backends.{_backend_name(x)}_complex", __package__)
 
 
+def residual_backend_of(x: Any) -> ModuleType:
+    """The module for residual stacks of x."""
+    return import_module(f".backends.{_backend_name(x)}_residual", __package__)
+
+
 def packing_backend_of(x: Any) -> ModuleType:
     """The module that packs codes of x."""
     return packing_backend(_backend_name(x))

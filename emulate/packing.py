@@ -175,7 +175,8 @@ def unpack(packed: Packed, *, out_dtype: Any = None) -> Any:
         return decode(codes, out_dtype=out_dtype)
     if isinstance(codes.fmt, ComplexFormat):
         return decode(codes)
-    able = [name for name in (codes.dtype, "float32", "float64") if fits(codes.fmt, LAYOUTS[name])]
+    plain: Any = codes.fmt
+    able = [name for name in (codes.dtype, "float32", "float64") if fits(plain, LAYOUTS[name])]
     return decode(codes.elements, codes.fmt, out_dtype=out_dtype or able[0])
 
 

@@ -6,14 +6,18 @@ import numpy as np
 
 from ..formats.catalogue import AnyFormat
 from ..formats.catalogue import format as any_format
+from ..formats.codebooks import ChannelCodebooks
 from ..formats.complexes import ComplexFormat
+from ..formats.residual import RESIDUAL, ResidualFormat
 from ..formats.rounding import Rounding
 from ..formats.scaled import ScaledFormat
+from .channels import decode_channels, encode_channels, quantize_channels
 from .complexes import decode_complex, encode_complex, quantize_complex, quantize_complex_compiled
 from .dispatch import backend_of, scaled_backend_of, torch_is_compiling
 from .encoded import Encoded, Scales
 from .layouts import LAYOUTS, fits, require_fit
 from .plan import Plan, Randomness, dtype_name, layout_named
+from .residual import quantize_residual
 from .scaled_plan import Options, ScaledPlan, plan_for
 from .scaled_tables import TracedScaled
 from .tables import TracedFormat
@@ -88,6 +92,10 @@ def quantize(
     if torch_is_compiling():
         from .backends.torch import quantize_compiled
 
+        if isinstance(fmt, ResidualFormat) or fmt in RESIDUAL:
+            options = Options(rounding, scale_rounding, overflow, out_dtype, ste, axis, pad, scale is not None)
+            stack: Any = RESIDUAL[fmt] if isinstance(fmt, str) else fmt
+            return quantize_residual(x, stack, options, Randomness(seed, step, stream, offset), out, quantize)
         if isinstance(x, tuple) or x.is_complex():
             options = Options(rounding, scale_rounding, overflow, out_dtype, ste, axis, pad, scale is not None)
             return quantize_complex_compiled(x, fmt, options, Randomness(seed, step, stream, offset), quantize)
@@ -99,6 +107,10 @@ def quantize(
     randomness = Randomness(seed, step, stream, offset)
     if _is_complex(x, fmt):
         return quantize_complex(x, fmt, options, randomness, out, quantize)
+    if isinstance(fmt, str | ResidualFormat) and isinstance(resolved := any_format(fmt), ResidualFormat):
+        return _as_given(x, quantize_residual(x, resolved, options, randomness, out, quantize), out)
+    if isinstance(fmt, ChannelCodebooks):
+        return quantize_channels(x, fmt, options, randomness, out, quantize)
     backend = backend_of(x)
     array = backend.as_array(x)
     if isinstance(fmt, TracedFormat | TracedScaled) and not hasattr(backend, "traced"):
@@ -158,6 +170,8 @@ def encode(
         return encode_complex(x, fmt, options)
     if _is_complex(x, fmt):
         raise TypeError("encode takes real numbers in a real format; encode the real and imaginary parts apart")
+    if isinstance(fmt, ChannelCodebooks):
+        return encode_channels(x, fmt, options, randomness, nan, out, encode)
     backend = backend_of(x)
     array = backend.as_array(x)
     plan = plan_for(fmt, backend.dtype_name(array), options)
@@ -203,7 +217,9 @@ def decode(codes: Any, fmt: str | AnyFormat | None = None, *, out_dtype: Any = N
     if fmt is None:
         raise TypeError("decode needs the format of the codes; pass its name")
     resolved: Any = any_format(fmt)
-    if isinstance(resolved, ScaledFormat | ComplexFormat):
+    if isinstance(resolved, ChannelCodebooks):
+        return decode_channels(array, resolved, out_dtype, out, decode)
+    if isinstance(resolved, ScaledFormat | ComplexFormat | ResidualFormat):
         raise TypeError(f"{resolved.name}: expected what hu.encode returns, got {type(codes).__name__} of codes alone")
     default = "float32" if fits(resolved, LAYOUTS["float32"]) else "float64"
     target = layout_named(dtype_name(out_dtype or default), "out_dtype")

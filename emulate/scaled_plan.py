@@ -4,9 +4,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..formats.catalogue import format as any_format
+from ..formats.codebooks import ChannelCodebooks
 from ..formats.complexes import ComplexFormat
 from ..formats.listing import is_listed
 from ..formats.registry import Format
+from ..formats.residual import ResidualFormat
 from ..formats.rounding import Rounding
 from ..formats.rounding import rounding as named_rounding
 from ..formats.scaled import ScaledFormat
@@ -101,6 +103,10 @@ def plan_for(fmt: Any, source: str, options: Options) -> Plan | ScaledPlan:
     resolved = fmt if isinstance(fmt, TracedFormat | TracedScaled) else any_format(fmt)
     if isinstance(resolved, ComplexFormat):
         raise TypeError(f"{resolved.name} is for complex numbers; pass a complex array or a pair (re, im)")
+    if isinstance(resolved, ChannelCodebooks):
+        raise TypeError(f"{resolved.name} has no scales, one codebook a channel")
+    if isinstance(resolved, ResidualFormat):
+        raise TypeError(f"{resolved.name} is a stack; its stages have codes: encode the parts of hu.decompose")
     if isinstance(resolved, ScaledFormat | TracedScaled):
         return make_scaled_plan(resolved, source, options)
     options.check_unscaled("a traced format" if isinstance(resolved, TracedFormat) else resolved.name)

@@ -6,10 +6,12 @@ from math import log10
 from typing import TYPE_CHECKING, Any
 
 from .blocks import blocks
+from .codebooks import ChannelCodebooks
 from .complexes import PHASES, ComplexFormat
 from .dyadic import power
 from .floats import NONE, FloatFormat
 from .registry import ALIASES, NAMED, Format, plain_format
+from .residual import RESIDUAL, ResidualFormat, parse_residual
 from .scaled import ScaledFormat
 from .scaled_registry import SCALED, SCALED_ALIASES, parse_scaled
 from .suggest import unknown
@@ -17,12 +19,13 @@ from .suggest import unknown
 if TYPE_CHECKING:
     import pandas
 
-AnyFormat = Format | ScaledFormat | ComplexFormat
+AnyFormat = Format | ScaledFormat | ComplexFormat | ResidualFormat | ChannelCodebooks
 """Any format there is."""
 
 COMPLEX: dict[str, ComplexFormat] = {fmt.name: fmt for fmt in PHASES}
 COMPLEX_ALIASES = {"phase_t1": "phase", "ifairy": "phase", "complex2": "phase", "fairy2i": "phase_t2"}
 
+_CHANNELS = re.compile(r"channels\((-?\d+);(.+)\)")
 _PHASE = re.compile(r"phase\((\d),([^,]+)\)")
 
 
@@ -37,7 +40,8 @@ def format(name: "str | AnyFormat", **options: Any) -> Any:
         options: of a minifloat: bias; specials='ieee', 'fn', 'fnuz' or 'none'; subnormals; signed.
 
     Returns:
-        A `FloatFormat`, `IntFormat`, `CodebookFormat`, `ScaledFormat` or `ComplexFormat`.
+        A `FloatFormat`, `IntFormat`, `CodebookFormat`, `TaperedFormat`, `ScaledFormat`, `ResidualFormat` or
+        `ComplexFormat`.
 
     Raises:
         ValueError: an unknown name (the message has the nearest known ones), or a layout that
@@ -52,7 +56,7 @@ def format(name: "str | AnyFormat", **options: Any) -> Any:
         >>> format("mxfp4").bits_per_element()
         4.25
     """
-    found = name if isinstance(name, ScaledFormat | ComplexFormat) else None
+    found = name if isinstance(name, ScaledFormat | ComplexFormat | ResidualFormat | ChannelCodebooks) else None
     if isinstance(name, str):
         found = _parse_grouped(name.strip().lower())
     if found is None:
@@ -60,7 +64,7 @@ def format(name: "str | AnyFormat", **options: Any) -> Any:
             return plain_format(name, **options)  # pyright: ignore[reportArgumentType]
         except ValueError as error:
             if isinstance(name, str) and str(error).startswith("unknown format"):
-                known = [*NAMED, *ALIASES, *SCALED, *SCALED_ALIASES, *COMPLEX, *COMPLEX_ALIASES]
+                known = [*NAMED, *ALIASES, *SCALED, *SCALED_ALIASES, *COMPLEX, *COMPLEX_ALIASES, *RESIDUAL]
                 raise ValueError(unknown("format", name, known)) from None
             raise
     if options:
@@ -68,11 +72,14 @@ def format(name: "str | AnyFormat", **options: Any) -> Any:
     return found
 
 
-def _parse_grouped(name: str) -> ScaledFormat | ComplexFormat | None:
-    """A scaled or complex format by name, '-' also reading as '_' outside descriptions."""
+def _parse_grouped(name: str) -> ScaledFormat | ComplexFormat | ResidualFormat | ChannelCodebooks | None:
+    """A format that is not a plain one, by name, '-' also reading as '_' outside descriptions."""
     name = name if "(" in name or "@" in name else name.replace("-", "_")
-    if (found := parse_scaled(name)) is not None:
+    if (found := parse_residual(name) or parse_scaled(name)) is not None:
         return found
+    if matched := _CHANNELS.fullmatch(name):
+        books: Any = tuple(map(plain_format, matched[2].split(";")))
+        return ChannelCodebooks("channels", books, int(matched[1]), "given as tables")
     name = COMPLEX_ALIASES.get(name, name)
     if name in COMPLEX:
         return COMPLEX[name]
@@ -95,7 +102,7 @@ def list_formats() -> "pandas.DataFrame":
 
 
 def list_scaled_formats() -> "pandas.DataFrame":
-    """Every named scaled and complex format, one row each.
+    """Every named scaled and complex format and residual stack, one row each.
 
     Columns: bits_per_element, with scales of fixed-size blocks; element, scale, block, rule, outer (the
     format and group of a second level of scales); source.
@@ -107,6 +114,11 @@ def list_scaled_formats() -> "pandas.DataFrame":
         {"name": fmt.name, "bits_per_element": float(fmt.bits), "element": "1, i, -1, -i", "scale": "binary32",
          "block": fmt.blocks.spec, "rule": "mean", "outer": None, "source": fmt.source}
         for fmt in PHASES
+    ]  # fmt: skip
+    rows += [
+        {"name": fmt.name, "bits_per_element": fmt.bits_per_element(), "element": f"sum of {len(fmt.stages)} signs",
+         "scale": "binary32", "block": fmt.blocks.spec, "rule": fmt.refit, "outer": None, "source": fmt.source}
+        for fmt in RESIDUAL.values()
     ]  # fmt: skip
     return pandas.DataFrame(rows).set_index("name")
 

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import isfinite
+from math import isfinite, prod
 from struct import pack, unpack
 from typing import Literal
 
@@ -174,6 +174,55 @@ def codebook(values: Iterable[float], name: str = "codebook", codes: Iterable[in
     pairs = sorted(zip(numbers, given))
     ordered = tuple(value for value, _ in pairs), tuple(code for _, code in pairs)
     return CodebookFormat(name, *ordered, ties="lower", source="given as a table")
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelCodebooks:
+    """A codebook for each index along an axis; made by `hu.learn_codebook(..., axis=)`.
+
+    Args:
+        name: what reports call it; not part of its identity.
+        books: one codebook a channel, all of the same width.
+        axis: the axis that the channels are on.
+        source: where they come from.
+
+    Raises:
+        ValueError: no codebooks, or codebooks of different widths.
+    """
+
+    name: str = field(compare=False)
+    books: tuple[CodebookFormat, ...]
+    axis: int = 0
+    source: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        widths = {book.bits for book in self.books}
+        if len(widths) != 1:
+            raise ValueError(f"{self.name}: expected codebooks of one width, got widths {sorted(widths)}")
+
+    @property
+    def bits(self) -> int:
+        """Width of a code."""
+        return self.books[0].bits
+
+    def bits_per_element(self, shape: tuple[int, ...] | None = None) -> float:
+        """Storage bits of an element with its share of the tables, 32 bits a value.
+
+        Args:
+            shape: of the array; without it the tables count as nothing.
+        """
+        values = sum(len(book.values) for book in self.books)
+        return self.bits + (32 * values / max(prod(shape), 1) if shape is not None else 0.0)
+
+    @property
+    def nan_code(self) -> int | None:
+        """Codebooks have no NaN."""
+        return None
+
+    @property
+    def spec(self) -> str:
+        """A name that `hu.format` parses back to an equal format: every book."""
+        return f"channels({self.axis};" + ";".join(book.spec for book in self.books) + ")"
 
 
 _NF4 = (

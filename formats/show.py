@@ -3,9 +3,11 @@
 from typing import TYPE_CHECKING
 
 from .catalogue import AnyFormat, facts, scaled_facts
+from .codebooks import ChannelCodebooks
 from .complexes import ComplexFormat
 from .exact import numbers
 from .registry import Format
+from .residual import ResidualFormat
 from .scaled import ScaledFormat
 
 if TYPE_CHECKING:
@@ -18,6 +20,16 @@ def fact_lines(fmt: AnyFormat) -> list[tuple[str, str]]:
     """(fact, value) pairs for people, missing facts left out."""
     if isinstance(fmt, ComplexFormat):
         return [("spec", fmt.spec), ("bits", f"{fmt.bits} a complex number"), ("source", fmt.source)]
+    if isinstance(fmt, ResidualFormat):
+        stages = " + ".join(stage.name for stage in fmt.open)
+        return [("spec", fmt.spec), ("bits", f"{fmt.bits_per_element():.7g}"), ("stages", stages),
+                ("refit", fmt.refit), ("source", fmt.source)]  # fmt: skip
+    if isinstance(fmt, ChannelCodebooks):
+        return [
+            ("bits", str(fmt.bits)),
+            ("channels", f"{len(fmt.books)} along axis {fmt.axis}"),
+            ("source", fmt.source),
+        ]
     table = scaled_facts(fmt) if isinstance(fmt, ScaledFormat) else facts(fmt)
     units = {"dynamic_range_db": " dB"}
     lines = [("spec", fmt.spec)]

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..formats.catalogue import format as any_format
-from ..formats.complexes import ComplexFormat
 from ..formats.floats import FloatFormat
 from ..formats.integers import IntFormat
 from ..formats.registry import Format
 from ..formats.registry import plain_format as named_format
-from ..formats.scaled import ScaledFormat
 from .settings import Member, Settings
 from .store import Row, Store, key_of
 
@@ -108,7 +106,7 @@ def expand_formats(formats: Iterable[str | Format]) -> list[Format]:
         names.extend(_expand(item) if isinstance(item, str) else [item])
     found = [any_format(name) for name in names]
     for fmt in found:
-        if isinstance(fmt, ScaledFormat | ComplexFormat):
+        if not isinstance(fmt, Format):
             raise ValueError(f"sweeps give each tensor a scale of its own; expected a format without, got {fmt.name}")
     return found
 
