@@ -5,6 +5,7 @@ from typing import Any
 
 from ..formats.codebooks import ChannelCodebooks
 from .dispatch import backend_of, residual_backend_of
+from .layouts import LAYOUTS, fits
 from .philox import Shard
 from .plan import Randomness
 from .scaled_plan import Options
@@ -60,6 +61,7 @@ def decode_channels(codes: Any, fmt: ChannelCodebooks, out_dtype: Any, out: Any,
         raise ValueError(f"{fmt.name}: results by channel are new arrays; leave out= out")
     array, axis = _checked_shape(codes, fmt)
     slices = _slices(array, axis, 0)
+    out_dtype = out_dtype or ("float32" if fits(fmt, LAYOUTS["float32"]) else "float64")
     return residual_backend_of(codes).joined(
         [decode(part, book, out_dtype=out_dtype) for book, (part, _) in zip(fmt.books, slices)], axis
     )

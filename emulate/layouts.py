@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..formats.codebooks import ChannelCodebooks
 from ..formats.dyadic import power
 from ..formats.floats import FloatFormat
 from ..formats.integers import IntFormat
@@ -138,8 +139,10 @@ def listing_fits(of: Listing, layout: Layout) -> bool:
     return bool((bits < layout.infinity).all() and (keys[1:] > keys[:-1]).all())
 
 
-def fits(fmt: Format, layout: Layout) -> bool:
+def fits(fmt: Format | ChannelCodebooks, layout: Layout) -> bool:
     """Whether every finite value of the format is a number of the host dtype; irrational ones are rounded to it."""
+    if isinstance(fmt, ChannelCodebooks):
+        return all(fits(book, layout) for book in fmt.books)
     if isinstance(fmt, FloatFormat):
         spacing, precise = power(fmt.min_exponent - fmt.mantissa_bits), fmt.mantissa_bits <= layout.mantissa_bits
     elif isinstance(fmt, IntFormat) and not is_listed(fmt):

@@ -72,7 +72,7 @@ def learn_codebook(
 
 
 def _host(a: Any) -> np.ndarray:
-    return residual_backend_of(a).to_host(backend_of(a).as_array(a))
+    return residual_backend_of(a).to_host(a) if hasattr(a, "dtype") else np.asarray(a)
 
 
 def _learn(

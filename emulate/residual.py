@@ -10,7 +10,7 @@ import numpy as np
 from ..formats.exact import numbers
 from ..formats.residual import ResidualFormat
 from ..formats.scaled import ScaledFormat
-from .dispatch import backend_of, complex_backend_of, residual_backend_of
+from .dispatch import backend_of, complex_backend_of, residual_backend_of, torch_is_compiling
 from .plan import Randomness
 from .scaled_plan import Options
 from .views import View, view_of
@@ -59,10 +59,10 @@ def stages(
     x: Any, fmt: ResidualFormat, options: Options, randomness: Randomness, quantize: Quantize
 ) -> tuple[Any, list[Any]]:
     """The sum and its terms; each difference and sum is one IEEE operation in the dtype of x."""
-    backend = residual_backend_of(x)
+    backend, folded = _backend(x)
     rest, total, parts = x, None, []
     for k, stage in enumerate(fmt.open):
-        part = quantize(rest, stage, **_shared(stage, options, randomness, k, x))
+        part = quantize(rest, stage, **_shared(stage, options, randomness, k, folded))
         parts.append(part)
         total = part if total is None else backend.added(total, part)
         if k + 1 < len(fmt.open):
@@ -70,11 +70,22 @@ def stages(
     return total, parts
 
 
-def _shared(stage: Any, options: Options, randomness: Randomness, k: int, x: Any) -> dict[str, Any]:
+def _backend(x: Any) -> tuple[Any, Callable[[Any, int], Any]]:
+    """Sums and differences of x's library, and what makes the stream of a stage."""
+    if torch_is_compiling():  # which follows no import of a module by name
+        from .backends import torch_complex, torch_residual
+
+        return torch_residual, torch_complex.folded
+    return residual_backend_of(x), complex_backend_of(x).folded
+
+
+def _shared(
+    stage: Any, options: Options, randomness: Randomness, k: int, folded: Callable[[Any, int], Any]
+) -> dict[str, Any]:
     """The options of one stage; later stages draw from streams of their own."""
     stream = randomness.stream
     if randomness.seed is not None and k:
-        stream = complex_backend_of(x).folded(stream, k)
+        stream = folded(stream, k)
     found = {
         "rounding": options.rounding, "overflow": options.overflow, "ste": options.ste, "seed": randomness.seed,
         "step": randomness.step, "stream": stream, "offset": randomness.offset,

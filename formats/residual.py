@@ -18,9 +18,10 @@ from typing import Literal
 
 from .blocks import Blocks, blocks
 from .exact import numbers
-from .registry import Format, plain_format
+from .registry import NAMED, Format, plain_format
 from .scaled import TENSOR, Rule, ScaledFormat
 from .scaled_registry import SCALED, parse_scaled
+from .suggest import unknown
 
 Stage = Format | ScaledFormat
 Refit = Literal["none", "least_squares", "alternating"]
@@ -139,7 +140,14 @@ def _stage(given: "str | Stage") -> Stage:
     if isinstance(given, ScaledFormat):
         return given
     scaled = parse_scaled(given.strip().lower()) if isinstance(given, str) else None
-    return scaled if scaled is not None else plain_format(given)
+    if scaled is not None:
+        return scaled
+    try:
+        return plain_format(given)
+    except ValueError as error:
+        if isinstance(given, str) and str(error).startswith("unknown format"):
+            raise ValueError(unknown("format", given, [*SCALED, *NAMED])) from None
+        raise
 
 
 def binary_coding(bits: int, granularity: str = "tensor", refit: Refit = "alternating") -> ResidualFormat:
