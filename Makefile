@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 DEMO := out/demo
 
-.PHONY: demo test test-full check bench docs clean
+.PHONY: demo test test-full check bench docs catalogue clean
 
 demo: .venv/sim  ## sweep 25 minifloats, INT2..INT8 and ternary on handwritten digits
 	$(BIN)/halfulp sweep digits -f 'e[1-5]m[0-4]' -f 'int[2-8]' -f ternary -f binary32 \
@@ -31,6 +31,9 @@ bench: .venv/dev  ## time quantization against a copy and the peers
 docs: .venv/docs  ## build the documentation into out/docs
 	$(BIN)/sphinx-build -W --keep-going -q docs out/docs
 	@echo "open out/docs/index.html"
+
+catalogue: .venv/dev  ## write docs/catalogue.md and its pictures from the tables of formats
+	$(BIN)/python docs/make_catalogue.py
 
 clean:
 	rm -rf .venv out build dist *.egg-info

@@ -1,5 +1,6 @@
 """Codebooks learned from data: Lloyd-Max quantizers, one for the array or one for each channel."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,11 @@ def learn_codebook(
     iterations: int = 500,
     name: str = "learned",
 ) -> CodebookFormat | ChannelCodebooks:
-    """The 2**bits values with the smallest (locally) squared error on x: Lloyd's algorithm from quantiles.
+    """The 2**bits values with the smallest squared error on x that Lloyd's algorithm finds, from two starts.
 
-    Each value becomes the weighted mean of the numbers nearest to it, until no number changes sides. The values
-    are rounded to the dtype of x, which then holds the format. Infinities and NaN are left out.
+    Each value becomes the weighted mean of the numbers nearest to it, until no number changes sides; the better
+    end of a start from quantiles and one from an even spread is taken. The values are rounded to the dtype of x,
+    which then holds the format. Infinities and NaN are left out.
 
     Args:
         x: NumPy, torch or JAX array (not traced), or a list.
@@ -44,8 +46,8 @@ def learn_codebook(
     for codebooks by channel (LowRA).
 
     Example:
-        >>> learn_codebook([0.0, 0.1, 0.2, 5.0, 5.1, -3.0, -3.1, 9.0], bits=2).values
-        (-3.05, 0.1, 5.05, 9.0)
+        >>> learn_codebook([0.0, 1.0, 2.0, 50.0, 51.0, -30.0, -31.0, 90.0], bits=2).values
+        (-30.5, 1.0, 50.5, 90.0)
     """
     if not 1 <= bits <= 8:
         raise ValueError(f"expected codebooks of 1 to 8 bits, got {bits}")
@@ -92,36 +94,59 @@ def _learn(
 
 
 def _lloyd(numbers: np.ndarray, weights: np.ndarray, count: int, fixed: np.ndarray, iterations: int) -> np.ndarray:
-    """Ascending values for sorted numbers; cells end at midpoints, values are the means of their cells."""
+    """Ascending values for sorted numbers: the better of the ends from quantiles and from an even spread."""
     distinct = np.unique(numbers)
     if len(distinct) + len(fixed) <= count:
         return np.union1d(distinct, fixed)
-    total = np.concatenate([[0.0], np.cumsum(weights)])
-    moment = np.concatenate([[0.0], np.cumsum(weights * numbers)])
-    values = _start(numbers, total, count, fixed)
-    pinned = np.isin(values, fixed)
-    edges = np.zeros(0)
+    total, moment = (np.concatenate([[0.0], np.cumsum(part)]) for part in (weights, weights * numbers))
+    middles = (np.arange(count - len(fixed)) + 0.5) / (count - len(fixed))
+    quantiles = numbers[np.minimum(np.searchsorted(total[1:], middles * total[-1]), len(numbers) - 1)]
+    spread = numbers[0] + middles * (numbers[-1] - numbers[0])
+    starts = [_different(start, distinct, fixed) for start in (quantiles, spread)]
+    ends = [_iterated(numbers, weights, total, moment, start, fixed, iterations) for start in starts]
+    return min(ends, key=lambda values: _error(numbers, weights, values))
+
+
+def _different(start: np.ndarray, distinct: np.ndarray, fixed: np.ndarray) -> np.ndarray:
+    """The start with the fixed values put in, others of the numbers standing in for repeated ones."""
+    picks = np.setdiff1d(start, fixed)
+    others = np.setdiff1d(distinct, np.union1d(picks, fixed))
+    missing = len(start) - len(picks)
+    stand_ins = others[np.linspace(0, len(others) - 1, missing).astype(int)] if missing else others[:0]
+    return np.sort(np.concatenate([picks, stand_ins, fixed]))
+
+
+def _edges(numbers: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Where the cells of sorted numbers end and begin; a number in the middle belongs to the lower value."""
+    inner = np.searchsorted(numbers, (values[:-1] + values[1:]) / 2, side="right")
+    return np.concatenate([[0], inner, [len(numbers)]])
+
+
+def _iterated(
+    numbers: np.ndarray, weights: np.ndarray, total: np.ndarray, moment: np.ndarray, values: np.ndarray,
+    fixed: np.ndarray, iterations: int,
+) -> np.ndarray:  # fmt: skip
+    """Lloyd's iteration until no number changes its cell; sums are differences of running ones until the end."""
+    cells = None
     for _ in range(iterations):
-        found = np.searchsorted(numbers, (values[:-1] + values[1:]) / 2, side="right")
-        if np.array_equal(found, edges):
+        found = _edges(numbers, values)
+        if cells is not None and np.array_equal(found, cells):
             break
-        edges = found
-        cell = np.concatenate([[0], edges, [len(numbers)]])
-        mass, sums = np.diff(total[cell]), np.diff(moment[cell])
-        moved = np.where(pinned | (mass <= 0), values, sums / np.where(mass > 0, mass, 1))
-        values = np.sort(moved)
-        pinned = np.isin(values, fixed)
-    return np.unique(values)
+        cells = found
+        values = _means(np.diff(total[cells]), np.diff(moment[cells]), values, fixed)
+    cells = _edges(numbers, values)
+    parts = [slice(a, b) for a, b in pairwise(cells)]
+    mass = np.array([weights[part].sum() for part in parts])
+    sums = np.array([(weights[part] * numbers[part]).sum() for part in parts])
+    return np.unique(_means(mass, sums, values, fixed))
 
 
-def _start(numbers: np.ndarray, total: np.ndarray, count: int, fixed: np.ndarray) -> np.ndarray:
-    """Quantiles at the middles of equal shares, made different where numbers repeat, with the fixed values put in."""
-    free = count - len(fixed)
-    shares = (np.arange(free) + 0.5) / free * total[-1]
-    picks = np.unique(numbers[np.minimum(np.searchsorted(total[1:], shares), len(numbers) - 1)])
-    picks = picks[~np.isin(picks, fixed)]
-    others = np.setdiff1d(np.unique(numbers), np.union1d(picks, fixed))
-    missing = free - len(picks)
-    if missing > 0:
-        picks = np.concatenate([picks, others[np.linspace(0, len(others) - 1, missing).astype(int)]])
-    return np.sort(np.concatenate([picks, fixed]))
+def _means(mass: np.ndarray, sums: np.ndarray, values: np.ndarray, fixed: np.ndarray) -> np.ndarray:
+    """Means of the cells; fixed values, and those of empty cells, stay."""
+    stays = np.isin(values, fixed) | (mass <= 0)
+    return np.sort(np.where(stays, values, sums / np.where(stays, 1, mass)))
+
+
+def _error(numbers: np.ndarray, weights: np.ndarray, values: np.ndarray) -> float:
+    cells = _edges(numbers, values)
+    return float(sum((weights[a:b] * (numbers[a:b] - v) ** 2).sum() for v, (a, b) in zip(values, pairwise(cells))))

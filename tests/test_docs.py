@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(halfulp.__file__).parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = [
-    "formats.blocks", "formats.catalogue", "formats.registry", "formats.rounding", "formats.scaled",
+    "formats.blocks", "formats.catalogue", "formats.codebooks", "formats.floats", "formats.registry", "formats.residual",
+    "formats.rounding", "formats.scaled", "formats.tapered", "emulate.decompose", "emulate.learning",
     "formats.scaled_registry", "emulate.complexes", "emulate.native", "emulate.packing", "emulate.philox",
     "emulate.quantize", "emulate.traced",
 ]  # fmt: skip
