@@ -36,9 +36,9 @@ def formats(
 ) -> None:
     """List the named formats and their facts.
 
-    Any minifloat (e3m2, ue4m3, e5m2ieee), integer (int5, uint8, int8@-4) or power-of-two table (pow2_5)
-    can be used by name as well, and so can any of them with a scale per tensor, row, column or channel
-    (e3m2_per_row, int4_per_tensor_asym).
+    Any minifloat (e3m2, ue4m3, e5m2ieee, binary6p3uf), integer (int5, uint8, int8@-4), power-of-two table
+    (pow2_5, apot_6), posit, takum or logarithm (posit10, takum_log12, lns8f4) can be used by name as well, and
+    so can any of them with a scale per tensor, row, column or channel (e3m2_per_row, int4_per_tensor_asym).
     """
     from rich.console import Console
 
@@ -92,7 +92,7 @@ def _short_rule(rule: str) -> str:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A format: fp8_e4m3, e3m2, int4, nf4, mxfp4, ...")],
+    name: Annotated[str, typer.Argument(help="A format: fp8_e4m3, e3m2, int4, posit8, nf4, mxfp4, bcq2, ...")],
     png: Annotated[Path | None, typer.Option(help="Also draw the number line into this PNG file.")] = None,
 ) -> None:
     """Show one format: its facts and its number line; of a scaled format that of its elements.
@@ -101,16 +101,19 @@ def show(
     """
     from .formats.catalogue import format as named_format
     from .formats.complexes import ComplexFormat
+    from .formats.residual import ResidualFormat
     from .formats.show import fact_lines, number_line, text_line
 
     fmt = named_format(name)
     numbers = getattr(fmt, "element", fmt)
-    if isinstance(numbers, ComplexFormat) and png is not None:
-        raise ValueError(f"{fmt.name} has complex values, which no number line shows; leave --png out")
+    lineless = isinstance(numbers, ComplexFormat | ResidualFormat)
+    if lineless and png is not None:
+        what = "complex values" if isinstance(numbers, ComplexFormat) else "sums of several formats"
+        raise ValueError(f"{fmt.name} has {what}, which no number line shows; leave --png out")
     typer.echo(f"{fmt.name}\n")
     for fact, value in fact_lines(fmt):
         typer.echo(f"  {fact:16} {value}")
-    if isinstance(numbers, ComplexFormat):
+    if lineless:
         return
     if numbers.bits <= 12:
         typer.echo("\n" + text_line(numbers))

@@ -15,6 +15,7 @@ from .residual import RESIDUAL, ResidualFormat, parse_residual
 from .scaled import ScaledFormat
 from .scaled_registry import SCALED, SCALED_ALIASES, parse_scaled
 from .suggest import unknown
+from .tapered import TaperedFormat
 
 if TYPE_CHECKING:
     import pandas
@@ -175,6 +176,9 @@ def _decibels(ratio: Fraction) -> float:
 
 
 def _specials(fmt: Format) -> str:
+    if isinstance(fmt, TaperedFormat):
+        kinds = {"nan": "NaR", "infinity": "Inf NaN", "saturate": "none"}
+        return kinds[fmt.rules.infinite]
     if not isinstance(fmt, FloatFormat):
         return "none"
     kinds = [] if fmt.specials is NONE else ["Inf"] if fmt.specials.infinity else []

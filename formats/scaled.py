@@ -28,6 +28,7 @@ from .integers import IntFormat
 from .listing import Listed, is_listed
 from .rounding import rounding as named_rounding
 from .suggest import unknown
+from .tapered import TaperedFormat
 
 Element = FloatFormat | IntFormat | Listed
 """What an element can be."""
@@ -195,7 +196,7 @@ class ScaledFormat:
         blocks: which elements share a scale.
         rule: how the numbers of a block become its scale.
         outer: a second level of scales, or None.
-        target: the element that the block's statistic shall become; None for the element's largest value.
+        target: the element that the block's statistic shall become; None for the largest, see `goal`.
         encode: 'divide', q = round(x / D), or 'reciprocal', q = round(x * min(fl(1 / D), largest)).
         epsilon: added to D in the division only (BitNet).
         zero_point: asymmetric integers: the range of a block, which includes 0, is mapped to all codes;
@@ -279,10 +280,16 @@ class ScaledFormat:
 
     @property
     def goal(self) -> Fraction:
-        """The element that the block's statistic shall become."""
+        """The element that the block's statistic shall become.
+
+        Without a target the largest element; of posits, takums and HiFloat8, whose largest value is of no use to
+        a typical number, the end of the range in which they are most precise.
+        """
+        if self.target is not None:
+            return self.target
         if self.zero_point:
             return Fraction((1 << self.element.bits) - 1)
-        return self.element.max if self.target is None else self.target
+        return self.element.precise_up_to if isinstance(self.element, TaperedFormat) else self.element.max
 
     @property
     def scale_target(self) -> Fraction:

@@ -53,7 +53,8 @@ def scaled(
             'floor' where scales are powers of two, else 'nearest', both of the largest magnitude.
         outer: format of a second level of scales, or None for a single level.
         outer_block: which elements share an outer scale.
-        target: the element the statistic shall become; default the element's largest value.
+        target: the element the statistic shall become; default the largest, of tapered formats the end of the
+            range in which they are most precise.
         encode: 'divide' by the scale or multiply with its 'reciprocal'; the two differ in the last bit.
         zero_point: asymmetric; the element is then an unsigned integer.
         rounding: of the elements where a call names none.

@@ -6,8 +6,7 @@ A family is a function from a positive code to its value; signs, ties and specia
     takum       sign, direction, 3 regime bits, characteristic c, mantissa m: (1 + m) * 2**c; 10..0 is NaR
     takum_log   the same fields read as a logarithm: sqrt(e)**(c + m)
     hifloat8    a prefix of 2 to 4 bits tells how the other bits split into exponent and mantissa
-    lns         sign, and log2 of the magnitude in fixed point with `parameter` fraction bits, two's complement;
-                its most negative code is zero
+    lns         sign, and log2 in two's complement with `parameter` fraction bits; its most negative code is zero
 
 Codes of one more bit lie between the codes, and the value of the one between two neighbours is their tie point
 (HiFloat8 has the arithmetic midpoint, and ties away from zero). Posits and takums never round a number to zero
@@ -238,6 +237,19 @@ class TaperedFormat:
     def min_positive(self) -> Fraction:
         """Smallest positive value."""
         return _as_held(self, self._positive(self.positive_codes()[0]))
+
+    @property
+    def precise_up_to(self) -> Fraction:
+        """Where precision begins to taper off above one; the largest value of formats that do not taper."""
+        match self.family:
+            case "posit":
+                return power(1 << self.parameter)
+            case "hifloat8":
+                return Fraction(16)
+            case "lns":
+                return self.max
+            case _:
+                return Fraction(2)
 
     @property
     def has_negative_zero(self) -> bool:

@@ -17,6 +17,7 @@ _KINDS = {
     "float": ("minifloat", "#0072B2", "o"),
     "integer": ("integer", "#D55E00", "s"),
     "codebook": ("codebook", "#009E73", "^"),
+    "tapered": ("tapered", "#CC79A7", "D"),
 }
 
 
@@ -174,7 +175,7 @@ def _name_best(axes: "Axes", trained: Any) -> None:
 
 def _offsets(bits: np.ndarray, kind: str) -> np.ndarray:
     """Small shifts that keep formats of one width apart; integers to the right of minifloats."""
-    base = {"float": -0.1, "integer": 0.25, "codebook": 0.37}[kind]
+    base = {"float": -0.1, "integer": 0.25, "codebook": 0.37, "tapered": 0.45}[kind]
     offsets = np.zeros(len(bits))
     for width in set(bits):
         same = np.flatnonzero(bits == width)

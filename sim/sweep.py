@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..formats.catalogue import format as any_format
+from ..formats.codebooks import CodebookFormat
 from ..formats.floats import FloatFormat
 from ..formats.integers import IntFormat
 from ..formats.registry import Format
 from ..formats.registry import plain_format as named_format
+from ..formats.tapered import TaperedFormat
 from .settings import Member, Settings
 from .store import Row, Store, key_of
 
@@ -182,13 +184,16 @@ COLUMNS = [
 """The columns of a sweep's table."""
 
 
+_KINDS = {FloatFormat: "float", IntFormat: "integer", CodebookFormat: "codebook", TaperedFormat: "tapered"}
+
+
 def _table_row(row: Row) -> dict[str, Any]:
     fmt = named_format(row.config["format"])
     is_float = isinstance(fmt, FloatFormat)
     return {
         "task": row.config["task"],
         "format": row.config["name"],
-        "kind": "float" if is_float else "integer" if isinstance(fmt, IntFormat) else "codebook",
+        "kind": _KINDS[type(fmt)],
         "bits": fmt.bits,
         "exponent_bits": fmt.exponent_bits if is_float else None,
         "mantissa_bits": fmt.mantissa_bits if is_float else None,

@@ -129,6 +129,9 @@ OTHERS = {
     "unsigned": hu.scaled("uint4", block=16),
     "no subnormals": hu.scaled("e3m2_nosub", scale="e8m0", block=16),
     "wide elements": hu.scaled("e5m10", scale="e8m0", block=16),
+    "posits": hu.scaled("posit8", scale="e8m0", block=16),
+    "HiFloat8": hu.scaled("hifloat8", block="row"),
+    "P3109": hu.scaled("binary6p3sf", scale="binary8p4uf", block=16),
 }
 
 

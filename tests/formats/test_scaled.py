@@ -8,6 +8,7 @@ import pytest
 from halfulp.formats.blocks import Blocks, blocks
 from halfulp.formats.catalogue import COMPLEX
 from halfulp.formats.scaled import FITS, Outer, Rule, ScaledFormat, rule
+from halfulp.formats.residual import RESIDUAL
 from halfulp.formats.scaled_registry import SCALED, SCALED_ALIASES
 
 
@@ -58,7 +59,7 @@ def test_equal_formats_take_the_name_of_the_row():
 
 def test_named_rows_say_what_the_papers_say():
     table = hu.list_scaled_formats()
-    assert list(table.index) == [*SCALED, *COMPLEX]
+    assert list(table.index) == [*SCALED, *COMPLEX, *RESIDUAL]
     assert not table["source"].isna().any()
     bits = table["bits_per_element"]
     assert (bits["mxfp4"], bits["mxfp8_e4m3"], bits["nvfp4"], bits["hif4"], bits["bitnet"]) == (4.25, 8.25, 4.5, 4.5, 2)

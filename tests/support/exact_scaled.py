@@ -36,6 +36,16 @@ def fl(x, layout: Layout, largest=False):
     return -result if x < 0 else result
 
 
+PRECISE_UP_TO = {"posit": 16, "takum": 2, "takum_log": 2, "hifloat8": 16}
+
+
+def goal_of(fmt):
+    """The target; else the largest element, or where a tapered one (posits with two exponent bits) is precise."""
+    if fmt.target is not None:
+        return fmt.target
+    return Fraction(PRECISE_UP_TO.get(getattr(fmt.element, "family", None), fmt.element.max))
+
+
 @dataclass
 class Result:
     """Codes over the array, the grid and the groups; values as floats in the target dtype."""
@@ -129,8 +139,8 @@ class Reference:
     # ------------------------------------------------------------ scales
 
     def ideal(self, stat):
-        fmt, goal = self.fmt, self.fl(self.fmt.element.max if self.fmt.target is None else self.fmt.target)
-        true_goal = fmt.element.max if fmt.target is None else fmt.target
+        fmt, goal = self.fmt, self.fl(goal_of(self.fmt))
+        true_goal = goal_of(fmt)
         if self.scale_rounding is None:
             e, fraction = floor_log2(stat), stat / power(floor_log2(stat))
             match fmt.rule.fit:
@@ -372,7 +382,7 @@ class Reference:
 
     def nvidia(self, numbers, blocks):
         fmt, plan = self.fmt, self.blank()
-        goal = fmt.element.max if fmt.target is None else fmt.target
+        goal = goal_of(fmt)
         tops = {}
         for at, indices in blocks.items():
             block = [abs(numbers[k]) for k in indices]
