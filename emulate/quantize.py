@@ -168,7 +168,7 @@ def encode(
     randomness = Randomness(seed, step, stream, offset)
     if isinstance(any_format(fmt), ComplexFormat):
         return encode_complex(x, fmt, options)
-    if _is_complex(x, fmt):
+    if isinstance(x, tuple) and _is_complex(x, fmt):
         raise TypeError("encode takes real numbers in a real format; encode the real and imaginary parts apart")
     if isinstance(fmt, ChannelCodebooks):
         return encode_channels(x, fmt, options, randomness, nan, out, encode)

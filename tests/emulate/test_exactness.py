@@ -31,7 +31,7 @@ from ..support.cases import (
 
 FLOAT32 = LAYOUTS["float32"]
 PARSED = ["int8_narrow", "int4_midrise", "uint3_midrise", "int6@-3", "e3m2b9", "e4m3_nosub", "e3m0_nosub", "ue3m2",
-          "e0m4", "e1m0", "e2m0fnuz", "e5m3b18", "e4m2b-2fn", "ue5m0_nozero", "int1", "uint1", "pow2_2", "ue6m2b48fn_nozero", "posit6es1", "takum_log7", "lns6f2", "binary6p1uf", "binary7p3se"]  # fmt: skip
+          "e0m4", "e1m0", "e2m0fnuz", "e5m3b18", "e4m2b-2fn", "ue5m0_nozero", "int1", "uint1", "pow2_2", "ue6m2b48fn_nozero", "posit6es1", "takum_log7", "lns6f2", "e1m2b1", "codebook(3,lower,-0x1p+1:0,-0x1.999999999999ap-4:3,0x0p+0:1,0x1.8p+4:2)", "binary6p1uf", "binary7p3se"]  # fmt: skip
 
 
 def check(fmt, layout, bits, want, backends=BACKENDS, **options):

@@ -69,7 +69,7 @@ def test_complex_numbers_in_lists():
     assert hu.quantize([1.3 + 2.2j, 0.1j], "fp4_e2m1").tolist() == [1.5 + 2j, 0j]
     assert hu.quantize((1.3, 2.2), "fp4_e2m1").tolist() == [1.5, 2.0]  # a sequence of numbers
     with pytest.raises(TypeError, match="encode the real and imaginary parts apart"):
-        hu.encode(np.array([1j]), "fp4_e2m1")
+        hu.encode((X, X), "fp4_e2m1")
 
 
 def test_unsigned_elements_stay_unsigned():

@@ -38,17 +38,30 @@ def both_sides(of: tapered.Reference) -> np.ndarray:
     return np.unique(points[np.isfinite(points)])
 
 
-def in_each_library(call, x):
+def in_each_library(call, x, with_jax=True):
     """NumPy arrays of call(x) for NumPy, torch and JAX, which gets x padded to a size it has compiled for."""
     yield np.asarray(call(x))
     yield call(torch.from_numpy(x)).numpy()
+    if not with_jax:
+        return
     padded = np.resize(x, -(-len(x) // 65536) * 65536)
     with jax.enable_x64(True):
         yield np.asarray(call(jnp.asarray(padded)))[: len(x)]
 
 
-NARROW = ["posit8", "takum8", "takum_log8", "hifloat8", "lns8f3", "posit6", "posit8es1", "posit5es0", "takum5",
-          "takum10", "takum_log6", "takum12", "lns6f2", "lns5f3", "posit3"]  # fmt: skip
+OTHER_WIDTHS = [
+    "posit6",
+    "posit8es1",
+    "posit5es0",
+    "takum5",
+    "takum10",
+    "takum_log6",
+    "takum12",
+    "lns6f2",
+    "lns5f3",
+    "posit3",
+]
+NARROW = ["posit8", "takum8", "takum_log8", "hifloat8", "lns8f3", *OTHER_WIDTHS]
 WIDE = ["posit16", "takum16", "takum_log16", "lns16f10"]
 
 
@@ -60,9 +73,10 @@ def test_every_code_decodes_and_encodes(name):
     want[of.codes] = of.values
     if name == "hifloat8":
         want[[0x6F, 0xEF]] = inf, -inf
-    for values in in_each_library(lambda c: hu.decode(c, fmt, out_dtype="float64"), codes.astype(np.int32)):
+    by_jax = name not in OTHER_WIDTHS  # it compiles for each length of a table
+    for values in in_each_library(lambda c: hu.decode(c, fmt, out_dtype="float64"), codes.astype(np.int32), by_jax):
         assert np.array_equal(values, want, equal_nan=True)
-    for again in in_each_library(lambda v: hu.encode(v, fmt, overflow=None), of.values):
+    for again in in_each_library(lambda v: hu.encode(v, fmt), of.values, by_jax):
         assert np.array_equal(again, of.codes)
     assert {float(fmt.value(int(c))) for c in of.codes} == set(of.values)
 
@@ -73,7 +87,7 @@ def test_both_sides_of_every_breakpoint(name, mode):
     of = reference(name)
     x = both_sides(of)
     want = of.values[of.index(x, "nearest_away" if (name, mode) == ("hifloat8", "nearest_even") else mode)]
-    for got in in_each_library(lambda a: hu.quantize(a, name, rounding=mode), x):
+    for got in in_each_library(lambda a: hu.quantize(a, name, rounding=mode), x, name not in OTHER_WIDTHS):
         wrong = got != want
         assert not wrong.any(), (x[wrong][:5], got[wrong][:5], want[wrong][:5])
 

@@ -7,8 +7,8 @@ import halfulp as hu
 import pytest
 from halfulp.formats.blocks import Blocks, blocks
 from halfulp.formats.catalogue import COMPLEX
-from halfulp.formats.scaled import FITS, Outer, Rule, ScaledFormat, rule
 from halfulp.formats.residual import RESIDUAL
+from halfulp.formats.scaled import FITS, Outer, Rule, ScaledFormat, rule
 from halfulp.formats.scaled_registry import SCALED, SCALED_ALIASES
 
 
