@@ -154,6 +154,14 @@ def _rounded(xp: Arrays, work: Work, table: ScaledTable, ideal: Array, draw: Dra
     return round_to_grid(xp, work.layout, table.scale, _nonzero(xp, table.scale, ideal), mode, "saturate", words)
 
 
+def power_scales(xp: Arrays, layout: Layout, table: ScaledTable, fields: Array) -> Array:
+    """Bits of the scales that ideal powers of two 2**(field - bias) become."""
+    last = layout.infinity >> layout.mantissa_bits  # infinity, which rounds to the largest scale
+    ideal = _nonzero(xp, table.scale, power_bits(xp, layout, xp.clip(fields, -layout.mantissa_bits, last)))
+    s = round_to_grid(xp, layout, table.scale, ideal, table.mode, "saturate")
+    return xp.where(s == 0, table.smallest, s)
+
+
 def _nonzero(xp: Arrays, grid: Grid, ideal: Array) -> Array:
     """An ideal scale that underflowed is still positive where the format has no zero to round to."""
     return xp.where((ideal == 0) & ((ideal * 0 + grid.zero) == 0), 1, ideal)

@@ -70,6 +70,23 @@ def run(job: Job, x: np.ndarray, out: np.ndarray) -> None:
             done.result()
 
 
+def bounds(size: int, unit: int) -> list[int]:
+    """Where the share of each thread begins, and the end: multiples of a unit."""
+    if size < _THREADED_FROM:
+        return [0, size]
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return [size * k // count // unit * unit for k in range(count)] + [size]
+
+
+def in_threads(call: Callable, at: list[int], *buffers: np.ndarray) -> list:
+    """call of the parts of flat buffers between bounds, each part in a thread of its own."""
+    parts = [[buffer[lo:hi] for buffer in buffers] for lo, hi in itertools.pairwise(at)]
+    if len(parts) == 1:
+        return [call(*parts[0])]
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return [done.result() for done in [pool.submit(call, *part) for part in parts]]
+
+
 def _pieces(job: Job, x: np.ndarray, out: np.ndarray):
     """Split a buffer, rows kept whole where there is more than one."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -101,7 +118,7 @@ def _worker(job: Job) -> Worker:
     return _compiled_stochastic(job, p) if job.rounding.stochastic else _compiled_deterministic(job, p)
 
 
-def _same_on_both_sides(p: np.ndarray) -> bool:
+def same_on_both_sides(p: np.ndarray) -> bool:
     """Whether limit, overflow and infinity are those of a signed format, the same for both signs."""
     return bool((p[12:18:2] == p[13:18:2]).all())
 
@@ -109,7 +126,7 @@ def _same_on_both_sides(p: np.ndarray) -> bool:
 def _compiled_deterministic(job: Job, p: np.ndarray) -> Worker:
     from .numba import deterministic
 
-    plain = p.dtype.type(0) if job.rounding == NEAREST_EVEN and _same_on_both_sides(p) else None
+    plain = p.dtype.type(0) if job.rounding == NEAREST_EVEN and same_on_both_sides(p) else None
     return lambda x, out, noise: deterministic(x, out, p, plain, job.encode, np.may_share_memory(x, out))
 
 

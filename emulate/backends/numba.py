@@ -29,6 +29,14 @@ def _compiled(function):
         return numba.njit(nogil=True, boundscheck=False)(function)
 
 
+def _compiled_ieee(function):
+    """As `_compiled`, for float arithmetic: divisions by zero give infinities, which lets them run in vectors."""
+    try:
+        return numba.njit(nogil=True, cache=True, boundscheck=False, error_model="numpy")(function)
+    except RuntimeError:
+        return numba.njit(nogil=True, boundscheck=False, error_model="numpy")(function)
+
+
 @_compiled
 def philox_words(words, first_block, stream, step, seed_low, seed_high):
     """Fill `words` (uint32, a multiple of 4 long) with the words of consecutive blocks.
@@ -275,3 +283,128 @@ def codebook(x, out, p, thresholds, results):
             magnitude = i(u & mask)
             special = np.uint32(2) if magnitude > infinity else np.uint32(u < i(0))
             target[k] = results[np.uint32(specials + special) if magnitude >= infinity else index[k]]
+
+
+@_compiled
+def largest_magnitude(x, mask):
+    """The largest of the magnitude bits of x."""
+    i = x.dtype.type
+    top = i(0)
+    for k in range(x.size):
+        top = max(top, i(x[k] & mask))
+    return top
+
+
+@_compiled_ieee
+def _scales_tile(top, scratch, decode, encode, p, sp, how, numbers, powers):
+    """Scales of the blocks of a tile from their largest magnitudes; see `scaled_rows` for the other arguments.
+
+    Writes what a unit is worth, and what elements are divided by or multiplied with.
+
+    Returns:
+        How many blocks lie where only the portable kernels are exact.
+    """
+    i = p.dtype.type
+    mantissa, infinity = p[0], p[2]
+    linear, add, threshold, emax, divides, low, high = how[0], how[1], how[2], how[3], how[4], how[5], how[6]
+    goal, outer, smallest, largest = numbers[0], numbers[1], numbers[2], numbers[3]
+    multiplies, keeps_zero = how[7], how[8]
+    implicit = _shl(i(1), mantissa)
+    ideal = scratch.view(numbers.dtype)
+    missed = 0
+    for b in range(top.size):
+        missed += i(top[b]) > i(0) and (i(top[b]) < low or i(top[b]) > high) and i(top[b]) < infinity
+    magnitudes = top.view(numbers.dtype)
+    if goal > numbers.dtype.type(0):
+        for b in range(top.size):
+            ideal[b] = magnitudes[b] * goal if multiplies else magnitudes[b] / goal
+    else:
+        for b in range(top.size):
+            ideal[b] = magnitudes[b]
+    if linear:
+        for b in range(top.size):
+            u = i(scratch[b])
+            raised = i(i(i(u & i(implicit - i(1))) | implicit) + add)
+            carry = i(raised >= i(implicit + implicit))
+            above = i(i(_shr(raised, carry) - implicit) > threshold)
+            e = i(i(_shr(u, mantissa) + carry) + i(above - emax))
+            e = min(max(i(e + i(powers.size // 2)), i(0)), i(powers.size - 1))
+            decode[b] = powers[e]
+    else:
+        _deterministic_tile(scratch[: top.size], decode.view(scratch.dtype)[: top.size], sp, None)
+        if not keeps_zero:
+            for b in range(top.size):
+                decode[b] = max(decode[b], smallest)
+    one = numbers.dtype.type(1)
+    nan = numbers[4]
+    for b in range(top.size):
+        d = decode[b] * outer
+        nothing = top[b] == i(0) or d == numbers.dtype.type(0)
+        inverse = min(one / d, largest)
+        factor = d if divides else inverse
+        encode[b] = (one if divides else largest) if nothing else factor
+        decode[b] = nan if top[b] >= infinity else (numbers.dtype.type(0) if nothing else d)
+    return missed
+
+
+@_compiled_ieee
+def scaled_rows(x, out, n, tops, p, plain, sp, how, numbers, powers):
+    """Round blocks of n consecutive elements with a scale each, in tiles that stay in the cache.
+
+    Args:
+        x, out: (blocks * n,) contiguous bits; may be the same memory.
+        tops: (blocks,) the largest magnitudes where they are known, else empty.
+        p, plain: of the elements, and sp of the scales, as for `deterministic`.
+        how: integers (linear, add, threshold, emax, divides, low, high, multiplies, keeps_zero): whether scales are
+            powers of two from the linear form of `scaled_tables.Fit`; whether elements are divided by their
+            scale; the magnitudes between which this kernel is exact; whether the ideal scale is a product;
+            whether scales may round to zero.
+        numbers: floats (goal or factor of the ideal scale or 0, outer scale, smallest scale, largest number, NaN).
+        powers: the scale for each power of two, exponent zero in the middle.
+
+    Returns:
+        How many blocks lie where only the portable kernels are exact; the results are wrong if there are any.
+    """
+    i = p.dtype.type
+    mask = p[1]
+    blocks = x.size // n
+    per_tile = max(TILE // n, 1)
+    chunk = min(n, TILE)
+    xf, outf = x.view(numbers.dtype), out.view(numbers.dtype)
+    scaled = np.empty(per_tile * chunk, p.dtype)
+    rounded = np.empty(per_tile * chunk, p.dtype)
+    scaled_f, rounded_f = scaled.view(numbers.dtype), rounded.view(numbers.dtype)
+    top, scratch = np.empty(per_tile, p.dtype), np.empty(per_tile, p.dtype)
+    decode, encode = np.empty(per_tile, numbers.dtype), np.empty(per_tile, numbers.dtype)
+    divides = how[4] != 0
+    missed = 0
+    for first in range(0, blocks, per_tile):
+        count = min(per_tile, blocks - first)
+        for b in range(count):
+            if tops.size:
+                top[b] = tops[first + b]
+                continue
+            row = x[(first + b) * n : (first + b + 1) * n]
+            highest = i(0)
+            for k in range(row.size):
+                highest = max(highest, i(row[k] & mask))
+            top[b] = highest
+        missed += _scales_tile(top[:count], scratch, decode, encode, p, sp, how, numbers, powers)
+        for start in range(0, n, chunk):
+            width = min(chunk, n - start)
+            for b in range(count):
+                at = (first + b) * n + start
+                row, target, e = xf[at : at + width], scaled_f[b * width : (b + 1) * width], encode[b]
+                if divides:
+                    for k in range(row.size):
+                        target[k] = row[k] / e
+                else:
+                    for k in range(row.size):
+                        target[k] = row[k] * e
+            _deterministic_tile(scaled[: count * width], rounded[: count * width], p, plain)
+            for b in range(count):
+                at = (first + b) * n + start
+                source, target, d = rounded_f[b * width : (b + 1) * width], outf[at : at + width], decode[b]
+                for k in range(source.size):
+                    target[k] = source[k] * d
+    return missed

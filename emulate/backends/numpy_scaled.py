@@ -21,6 +21,7 @@ from ..scales import Draw, Work
 from ..tables import mode_of
 from . import cpu
 from . import numpy as plain
+from .cpu_scaled import fused
 from .integers import NumpyIntegers
 
 _TILE = 1 << 16
@@ -33,7 +34,8 @@ def quantize(x: np.ndarray, plan: ScaledPlan, randomness: Randomness, given: Any
     """`emulate.quantize` on arrays."""
     dtype = x.dtype if plan.target is plan.source else plain.FLOATS[plan.target.name]
     noise, scales = noises(plan, randomness, x.shape), given_bits(plan, given, x.shape)
-    bits = quantize_bits(plain.bits_of(x, plan.source), plan, noise, scales)
+    target = None if out is None or not out.dtype.isnative else out.view(plain.BITS[plan.target.width])
+    bits = quantize_bits(plain.bits_of(x, plan.source), plan, noise, scales, target)
     return plain.deliver(bits.view(plain.FLOATS[plan.target.name]), out, dtype)
 
 
@@ -193,12 +195,19 @@ def _tiles(shape: tuple[int, ...], most: int) -> Iterator[tuple[slice, ...]]:
             yield (*leading, slice(start, start + step))
 
 
-def quantize_bits(bits: np.ndarray, plan: ScaledPlan, noise: Noises, given: tuple | None) -> np.ndarray:
-    """Round numbers given by their bits; bits of the target dtype."""
+def quantize_bits(
+    bits: np.ndarray, plan: ScaledPlan, noise: Noises, given: tuple | None, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Round numbers given by their bits; bits of the target dtype, in `out` if they can go there directly."""
     dtype = plain.BITS[plan.target.width]
     if not bits.size:
         work_of(plan, bits.shape)  # an empty array of a wrong shape is wrong all the same
         return np.empty(bits.shape, dtype)
+
+    if given is None and noise == (None, None):
+        found = fused(bits, plan, work_of(plan, bits.shape), out)
+        if found is not None:
+            return found
 
     def kernel(xp, work, table, part, scales, rounding):
         return element_values(xp, work, plan.target, table, part, scales, rounding)

@@ -66,7 +66,9 @@ def quantize_scaled_plain(
     if x.device.type == "cpu":
         noise = as_noises(plan, key, offset, tuple(x.shape))
         scales = as_given(plan, given, tuple(x.shape))
-        result = numpy_scaled.quantize_bits(bits.numpy(), plan, noise, scales)
+        result = numpy_scaled.quantize_bits(bits.numpy(), plan, noise, scales, target.numpy())
+        if result.ctypes.data == target.data_ptr() and x.numel():
+            return out
         target.copy_(torch.from_numpy(np.ascontiguousarray(result)).view(x.shape))
     else:
         run = Portable(bits, plan, key, offset, given)

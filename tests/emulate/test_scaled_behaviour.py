@@ -111,6 +111,9 @@ def test_ragged_blocks_read_nothing_past_the_end():
 
 # ------------------------------------------------------------ stated answers
 
+ONE_OF_EACH = ["mxfp4", "nvfp4", "four_over_six", "hif4", "nf4_dq", "bitnet", "int8_per_row", "int4_per_tensor_asym"]
+"""A format of each structure: JAX compiles for every one."""
+
 
 @pytest.mark.parametrize("name", list(SCALED))
 def test_zeros_stay_zeros(name):
@@ -123,7 +126,8 @@ def test_zeros_stay_zeros(name):
             assert np.all(y == 0)
             signed = getattr(SCALED[name].element, "has_negative_zero", False) and not SCALED[name].zero_point
             assert np.all(np.signbit(y) == (bool(np.signbit(zero)) and signed))
-    assert np.all(np.asarray(hu.quantize(jnp.zeros((16, 64)), name, pad=True)) == 0)
+    if name in ONE_OF_EACH:
+        assert np.all(np.asarray(hu.quantize(jnp.zeros((16, 64)), name, pad=True)) == 0)
     codes = hu.encode(np.zeros((16, 64), np.float32), name, pad=True)
     assert not codes.scales.any()
 
@@ -192,7 +196,7 @@ def test_idempotent_with_the_same_scales(name):
     y = hu.quantize(x, name, pad=True)
     assert same_bits(hu.quantize(x, name, pad=True, scale=scales), y)
     assert same_bits(hu.quantize(y, name, pad=True, scale=scales), y)
-    for library in (torch.from_numpy, jnp.asarray):
+    for library in (torch.from_numpy, jnp.asarray) if name in ONE_OF_EACH else (torch.from_numpy,):
         moved = hu.scales(library(x), name, pad=True)
         assert same_bits(np.asarray(moved.decode), scales.decode)
         assert same_bits(np.asarray(hu.quantize(library(y), name, pad=True, scale=moved)), y)

@@ -1,0 +1,182 @@
+"""Drives flat CPU buffers through the fused kernel of scaled formats, where that is exact.
+
+The fused kernel multiplies and divides floats; each result is the same single IEEE operation as in the portable
+kernels. Where they differ, past the ends of the exponent range or where subnormals are flushed, or where the
+fused kernel knows no such structure, `fused` says so and the portable kernels run.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ...formats.rounding import ROUNDINGS
+from ..layouts import FLOAT32
+from ..scaled_plan import ScaledPlan
+from ..scaled_tables import ScaledTable
+from ..scales import Work, power_scales
+from ..tables import Grid, mode_of
+from . import cpu
+from .integers import NumpyIntegers
+
+_MODES = ("nearest_even", "nearest_away", "nearest_zero", "toward_zero")
+_MOST = 1 << 22
+"""Elements of a block, at most, that one thread handles."""
+_POWERS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """The arguments of the fused kernel besides buffers; see `numba.scaled_rows`."""
+
+    p: np.ndarray
+    plain: Any
+    sp: np.ndarray
+    how: np.ndarray
+    numbers: np.ndarray
+    powers: np.ndarray
+    nvidia: bool
+
+
+def fused(bits: np.ndarray, plan: ScaledPlan, work: Work, out: np.ndarray | None) -> np.ndarray | None:
+    """Bits of the values where the fused kernel gives them exactly, else None.
+
+    Args:
+        bits: of float32 numbers, any strides.
+        out: where they go if they can go there directly; the caller looks whether they did.
+    """
+    size = _block_length(bits, plan, work)
+    found = None if size is None else _arguments(plan)
+    if size is None or found is None or not bits.flags.c_contiguous or _flushes():
+        return None
+    x = bits.reshape(-1)
+    tops = np.empty(0, np.int32)
+    if found.nvidia or size > _MOST:
+        highest = _largest(x)
+        if highest >= FLOAT32.infinity:
+            return None
+        if found.nvidia:
+            found = _with_outer(found, plan, highest)
+            if found is None:
+                return None
+        if size > _MOST:
+            tops = np.array([highest], np.int32)
+    direct = out is not None and out.flags.c_contiguous and not np.may_share_memory(out, x)  # x must survive a miss
+    target = out.reshape(-1) if direct and out is not None else np.empty_like(x)
+    return target.reshape(bits.shape) if _run(found, x, target, size, tops) == 0 else None
+
+
+def _block_length(bits: np.ndarray, plan: ScaledPlan, work: Work) -> int | None:
+    """Length of blocks that are consecutive elements; None for other blocks and dtypes."""
+    if not (plan.source is plan.layout is plan.target is FLOAT32) or any(work.view.padding):
+        return None
+    size, last = work.view.block_size, work.view.extents[-1] if work.view.extents else 1
+    consecutive = size == last or size == bits.size
+    return size if consecutive and (size <= _MOST or size == bits.size) else None
+
+
+def _flushes() -> bool:
+    """Whether this thread's processor flushes subnormals, as `torch.set_flush_denormal` makes it do."""
+    return bool(np.array([2.0**-126], np.float32) * np.float32(0.5) == 0)
+
+
+def _arguments(plan: ScaledPlan) -> Fused | None:
+    if plan.scale_rounding is not None or plan.rounding.name not in _MODES or plan.overflow != "saturate":
+        return None
+    if not isinstance(plan.table.element, Grid) or not hasattr(plan.fmt, "spec"):
+        return None
+    return _cached(plan.fmt, plan.rounding.name)
+
+
+@lru_cache(maxsize=256)
+def _cached(fmt: Any, rounding: str) -> Fused | None:
+    from ..scaled_tables import structure_of, tabulate_scaled
+
+    structure, table = structure_of(fmt), tabulate_scaled(fmt, FLOAT32)
+    nvidia = structure.order == "nvidia"
+    supported = structure.statistic == "absmax" and structure.searches == 1 and not structure.zero_point
+    supported &= not structure.epsilon and not structure.micro and (nvidia or (structure.outer is None))
+    supported &= structure.order in ("plain", "nvidia")
+    p = cpu.parameters(table.element, FLOAT32, mode_of(ROUNDINGS[rounding], 32), "saturate", -1) if supported else None
+    scale_mode = ROUNDINGS["up" if structure.inverse else "nearest_even"]
+    sp = cpu.parameters(table.scale, FLOAT32, mode_of(scale_mode, 32), "saturate", -1) if supported else None
+    one_bit = table.scale.mantissa_bits == 0 and not table.scale.twos_complement
+    linear = structure.exponents or (structure.inverse and one_bit)
+    if p is None or (sp is None and not linear):
+        return None
+    return Fused(
+        p,
+        p.dtype.type(0) if rounding == "nearest_even" and cpu.same_on_both_sides(p) else None,
+        p if sp is None else sp,
+        _how(table, structure, linear, nvidia),
+        _numbers(table, structure),
+        _powers(table),
+        nvidia,
+    )
+
+
+def _how(table: ScaledTable, structure: Any, linear: bool, nvidia: bool) -> np.ndarray:
+    low, high = _safe_range(table, structure, linear)
+    add, threshold, emax = (table.fit.add, table.fit.threshold, table.fit.emax) if structure.exponents else (0, 0, 0)
+    divides = structure.encode == "divide" and not structure.shifts
+    multiplies = nvidia or structure.inverse
+    values = [linear, add, threshold, emax, divides, low, high, multiplies, nvidia]
+    return np.array([int(value) for value in values], np.int32)
+
+
+def _safe_range(table: ScaledTable, structure: Any, linear: bool) -> tuple[int, int]:
+    """Largest magnitudes of blocks between which no result leaves the normal range."""
+    m, bias = FLOAT32.mantissa_bits, FLOAT32.bias
+    grid: Any = table.element
+    reach = (int(grid.max_positive) >> m) - int(grid.quantum_field) + 2  # binades of the element
+    lowest = max(bias - 126 + reach + 2, 1) if linear else 32
+    return lowest << m, (bias + 118) << m
+
+
+def _numbers(table: ScaledTable, structure: Any) -> np.ndarray:
+    goal = 0 if structure.exponents else table.inverse_goal if structure.inverse else table.goal
+    one = FLOAT32.bias << FLOAT32.mantissa_bits
+    bits = [goal, one, table.smallest, FLOAT32.infinity - 1, FLOAT32.nan]
+    return np.array([int(b) for b in bits], np.int32).view(np.float32)
+
+
+def _powers(table: ScaledTable) -> np.ndarray:
+    """The scale that each power of two becomes, host exponent field zero in the middle."""
+    fields = np.arange(_POWERS, dtype=np.int32) - _POWERS // 2
+    return power_scales(NumpyIntegers(32), FLOAT32, table, fields).astype(np.int32).view(np.float32)
+
+
+def _with_outer(found: Fused, plan: ScaledPlan, highest: int) -> Fused | None:
+    """The arguments with the factor and the outer scale of the tensor, of NVIDIA's order; None near the ends."""
+    field = highest >> FLOAT32.mantissa_bits
+    if highest == 0 or not 40 <= field <= 220:
+        return None
+    table, f = plan.table, np.float32
+    if table.outer is None or table.outer.mantissa_bits != FLOAT32.mantissa_bits:
+        return None
+    numerator, inverse, top = np.array([table.numerator, table.inverse_goal, highest], np.int32).view(f)
+    s_enc = numerator / top
+    numbers = found.numbers.copy()
+    numbers[0], numbers[1] = s_enc * inverse, f(1) / s_enc
+    return Fused(found.p, found.plain, found.sp, found.how, numbers, found.powers, True)
+
+
+def _largest(x: np.ndarray) -> int:
+    from .numba import largest_magnitude
+
+    mask = np.int32(FLOAT32.magnitude_mask)
+    return max(cpu.in_threads(lambda part: int(largest_magnitude(part, mask)), cpu.bounds(x.size, 64), x))
+
+
+def _run(found: Fused, x: np.ndarray, out: np.ndarray, size: int, tops: np.ndarray) -> int:
+    """How many blocks were out of reach."""
+    from .numba import scaled_rows
+
+    rest = (found.p, found.plain, found.sp, found.how, found.numbers, found.powers)
+
+    def rows(part: np.ndarray, target: np.ndarray) -> int:
+        length = part.size if tops.size else size
+        return scaled_rows(part, target, length, tops, *rest) if part.size else 0
+
+    return sum(cpu.in_threads(rows, cpu.bounds(x.size, 64 if tops.size else size), x, out))
