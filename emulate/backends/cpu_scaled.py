@@ -176,7 +176,7 @@ def _run(found: Fused, x: np.ndarray, out: np.ndarray, size: int, tops: np.ndarr
     rest = (found.p, found.plain, found.sp, found.how, found.numbers, found.powers)
 
     def rows(part: np.ndarray, target: np.ndarray) -> int:
-        length = part.size if tops.size else size
-        return scaled_rows(part, target, length, tops, *rest) if part.size else 0
+        shape = (1, part.size) if tops.size else (part.size // size, size)
+        return scaled_rows(part.reshape(shape), target.reshape(shape), tops, *rest) if part.size else 0
 
     return sum(cpu.in_threads(rows, cpu.bounds(x.size, 64 if tops.size else size), x, out))

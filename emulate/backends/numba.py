@@ -348,11 +348,35 @@ def _scales_tile(top, scratch, decode, encode, p, sp, how, numbers, powers):
 
 
 @_compiled_ieee
-def scaled_rows(x, out, n, tops, p, plain, sp, how, numbers, powers):
-    """Round blocks of n consecutive elements with a scale each, in tiles that stay in the cache.
+def _long_block(x, out, scaled, rounded, decode, encode, p, plain, divides, numbers):
+    """The elements of a block longer than a tile."""
+    xf, outf = x.view(numbers.dtype), out.view(numbers.dtype)
+    scaled_f, rounded_f = scaled.view(numbers.dtype), rounded.view(numbers.dtype)
+    for start in range(0, x.size, TILE):
+        source = xf[start : start + TILE]
+        target = scaled_f[: source.size]
+        if divides:
+            for k in range(source.size):
+                target[k] = source[k] / encode
+        else:
+            for k in range(source.size):
+                target[k] = source[k] * encode
+        _deterministic_tile(scaled[: source.size], rounded[: source.size], p, plain)
+        target = outf[start : start + source.size]
+        source = rounded_f[: target.size]
+        for k in range(target.size):
+            target[k] = source[k] * decode
+
+
+@_compiled_ieee
+def scaled_rows(x, out, tops, p, plain, sp, how, numbers, powers):
+    """Round blocks of consecutive elements with a scale each, in tiles that stay in the cache.
+
+    Indices come from ranges alone, without slices in the inner loops: a slice of 32 elements costs as much as
+    they do.
 
     Args:
-        x, out: (blocks * n,) contiguous bits; may be the same memory.
+        x, out: (blocks, n) contiguous bits; may be the same memory.
         tops: (blocks,) the largest magnitudes where they are known, else empty.
         p, plain: of the elements, and sp of the scales, as for `deterministic`.
         how: integers (linear, add, threshold, emax, divides, low, high, multiplies, keeps_zero): whether scales are
@@ -367,44 +391,44 @@ def scaled_rows(x, out, n, tops, p, plain, sp, how, numbers, powers):
     """
     i = p.dtype.type
     mask = p[1]
-    blocks = x.size // n
+    blocks, n = x.shape
     per_tile = max(TILE // n, 1)
-    chunk = min(n, TILE)
-    xf, outf = x.view(numbers.dtype), out.view(numbers.dtype)
-    scaled = np.empty(per_tile * chunk, p.dtype)
-    rounded = np.empty(per_tile * chunk, p.dtype)
-    scaled_f, rounded_f = scaled.view(numbers.dtype), rounded.view(numbers.dtype)
+    scaled, rounded = np.empty(per_tile * min(n, TILE), p.dtype), np.empty(per_tile * min(n, TILE), p.dtype)
     top, scratch = np.empty(per_tile, p.dtype), np.empty(per_tile, p.dtype)
     decode, encode = np.empty(per_tile, numbers.dtype), np.empty(per_tile, numbers.dtype)
     divides = how[4] != 0
     missed = 0
     for first in range(0, blocks, per_tile):
         count = min(per_tile, blocks - first)
+        part = x[first : first + count]
         for b in range(count):
             if tops.size:
                 top[b] = tops[first + b]
                 continue
-            row = x[(first + b) * n : (first + b + 1) * n]
             highest = i(0)
-            for k in range(row.size):
-                highest = max(highest, i(row[k] & mask))
+            for k in range(n):
+                highest = max(highest, i(part[b, k] & mask))
             top[b] = highest
         missed += _scales_tile(top[:count], scratch, decode, encode, p, sp, how, numbers, powers)
-        for start in range(0, n, chunk):
-            width = min(chunk, n - start)
+        if n > TILE:
+            _long_block(x[first], out[first], scaled, rounded, decode[0], encode[0], p, plain, divides, numbers)
+            continue
+        flat, exact = scaled[: count * n], rounded[: count * n]
+        source, before = part.view(numbers.dtype), flat.view(numbers.dtype).reshape((count, n))
+        if divides:
             for b in range(count):
-                at = (first + b) * n + start
-                row, target, e = xf[at : at + width], scaled_f[b * width : (b + 1) * width], encode[b]
-                if divides:
-                    for k in range(row.size):
-                        target[k] = row[k] / e
-                else:
-                    for k in range(row.size):
-                        target[k] = row[k] * e
-            _deterministic_tile(scaled[: count * width], rounded[: count * width], p, plain)
+                e = encode[b]
+                for k in range(n):
+                    before[b, k] = source[b, k] / e
+        else:
             for b in range(count):
-                at = (first + b) * n + start
-                source, target, d = rounded_f[b * width : (b + 1) * width], outf[at : at + width], decode[b]
-                for k in range(source.size):
-                    target[k] = source[k] * d
+                e = encode[b]
+                for k in range(n):
+                    before[b, k] = source[b, k] * e
+        _deterministic_tile(flat, exact, p, plain)
+        after, target = exact.view(numbers.dtype).reshape((count, n)), out[first : first + count].view(numbers.dtype)
+        for b in range(count):
+            d = decode[b]
+            for k in range(n):
+                target[b, k] = after[b, k] * d
     return missed
