@@ -5,8 +5,10 @@ kernels. Where they differ, past the ends of the exponent range or where subnorm
 fused kernel knows no such structure, `fused` says so and the portable kernels run.
 """
 
+import itertools
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -46,13 +48,13 @@ def fused(bits: np.ndarray, plan: ScaledPlan, work: Work, out: np.ndarray | None
         bits: of float32 numbers, any strides.
         out: where they go if they can go there directly; the caller looks whether they did.
     """
-    size = _block_length(bits, plan, work)
-    found = None if size is None else _arguments(plan)
-    if size is None or found is None or not bits.flags.c_contiguous or _flushes():
+    place = _place(bits, plan, work)
+    found = None if place is None else _arguments(plan)
+    if place is None or found is None or not bits.flags.c_contiguous or _flushes():
         return None
     x = bits.reshape(-1)
     tops = np.empty(0, np.int32)
-    if found.nvidia or size > _MOST:
+    if found.nvidia or place.size > _MOST:
         highest = _largest(x)
         if highest >= FLOAT32.infinity:
             return None
@@ -60,20 +62,48 @@ def fused(bits: np.ndarray, plan: ScaledPlan, work: Work, out: np.ndarray | None
             found = _with_outer(found, plan, highest)
             if found is None:
                 return None
-        if size > _MOST:
+        if place.size > _MOST:
             tops = np.array([highest], np.int32)
     direct = out is not None and out.flags.c_contiguous and not np.may_share_memory(out, x)  # x must survive a miss
     target = out.reshape(-1) if direct and out is not None else np.empty_like(x)
-    return target.reshape(bits.shape) if _run(found, x, target, size, tops) == 0 else None
+    missed = _columns(found, x, target, place) if place.columns > 1 else _rows(found, x, target, place.size, tops)
+    return target.reshape(bits.shape) if missed == 0 else None
 
 
-def _block_length(bits: np.ndarray, plan: ScaledPlan, work: Work) -> int | None:
-    """Length of blocks that are consecutive elements; None for other blocks and dtypes."""
-    if not (plan.source is plan.layout is plan.target is FLOAT32) or any(work.view.padding):
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """How blocks lie in memory: an array (outer, rows, columns), each block `rows` rows of `run` neighbours.
+
+    With one column a block is `rows` consecutive elements.
+    """
+
+    outer: int
+    rows: int
+    columns: int
+    run: int
+
+    @property
+    def size(self) -> int:
+        """Elements of a block."""
+        return self.rows * self.run
+
+
+def _place(bits: np.ndarray, plan: ScaledPlan, work: Work) -> _Place | None:
+    """Where the blocks of a float32 array lie; None for other dtypes and for blocks that lie otherwise."""
+    view = work.view
+    if not (plan.source is plan.layout is plan.target is FLOAT32) or any(view.padding) or not view.extents:
         return None
-    size, last = work.view.block_size, work.view.extents[-1] if work.view.extents else 1
-    consecutive = size == last or size == bits.size
-    return size if consecutive and (size <= _MOST or size == bits.size) else None
+    lengths, extents = view.lengths, view.extents
+    wide = [axis for axis, extent in enumerate(extents) if extent > 1] or [len(lengths) - 1]
+    first = wide[0]
+    if all(extents[axis] == lengths[axis] for axis in range(first + 1, len(lengths))):
+        found = _Place(bits.size // view.block_size, view.block_size, 1, 1)
+        return found if found.rows <= _MOST or found.outer == 1 else None
+    if any(axis not in (first, len(lengths) - 1) for axis in wide):
+        return None
+    run = extents[-1] if first < len(lengths) - 1 else 1
+    columns = prod(lengths[first + 1 :])
+    return _Place(bits.size // (extents[first] * columns), extents[first], columns, run)
 
 
 def _flushes() -> bool:
@@ -169,14 +199,39 @@ def _largest(x: np.ndarray) -> int:
     return max(cpu.in_threads(lambda part: int(largest_magnitude(part, mask)), cpu.bounds(x.size, 64), x))
 
 
-def _run(found: Fused, x: np.ndarray, out: np.ndarray, size: int, tops: np.ndarray) -> int:
-    """How many blocks were out of reach."""
-    from .numba import scaled_rows
+def _rest(found: Fused) -> tuple:
+    return found.p, found.plain, found.sp, found.how, found.numbers, found.powers
 
-    rest = (found.p, found.plain, found.sp, found.how, found.numbers, found.powers)
+
+def _rows(found: Fused, x: np.ndarray, out: np.ndarray, size: int, tops: np.ndarray) -> int:
+    """How many blocks of consecutive elements were out of reach."""
+    from .numba import scaled_rows
 
     def rows(part: np.ndarray, target: np.ndarray) -> int:
         shape = (1, part.size) if tops.size else (part.size // size, size)
-        return scaled_rows(part.reshape(shape), target.reshape(shape), tops, *rest) if part.size else 0
+        return scaled_rows(part.reshape(shape), target.reshape(shape), tops, *_rest(found)) if part.size else 0
 
     return sum(cpu.in_threads(rows, cpu.bounds(x.size, 64 if tops.size else size), x, out))
+
+
+def _columns(found: Fused, x: np.ndarray, out: np.ndarray, place: _Place) -> int:
+    """How many blocks across rows were out of reach; threads share the outer index, or the columns of a single one."""
+    from .numba import scaled_columns
+
+    shape = (place.outer, place.rows, place.columns)
+    cube, target = x.reshape(shape), out.reshape(shape)
+    many = len(cpu.bounds(x.size, 1)) - 1
+    parts = [(k * place.outer // many, (k + 1) * place.outer // many, 0, place.columns) for k in range(many)]
+    if place.outer < many:
+        groups = place.columns // place.run
+        edges = [k * groups // many * place.run for k in range(many + 1)]
+        parts = [(0, place.outer, lo, hi) for lo, hi in itertools.pairwise(edges)]
+
+    def part(index: np.ndarray) -> int:
+        lo_outer, hi_outer, lo, hi = parts[int(index[0])]
+        if lo_outer == hi_outer or lo == hi:
+            return 0
+        at = np.array([lo_outer, hi_outer, lo, hi], np.int64)
+        return scaled_columns(cube, target, at, place.run, *_rest(found))
+
+    return sum(cpu.in_threads(part, list(range(many + 1)), np.arange(many)))

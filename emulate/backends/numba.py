@@ -432,3 +432,63 @@ def scaled_rows(x, out, tops, p, plain, sp, how, numbers, powers):
             for k in range(n):
                 target[b, k] = after[b, k] * d
     return missed
+
+
+@_compiled_ieee
+def scaled_columns(x, out, at, run, p, plain, sp, how, numbers, powers):
+    """Round blocks that run across rows: each of `rows` rows and `run` neighbouring columns; see `scaled_rows`.
+
+    Args:
+        x, out: (outer, rows, columns) contiguous bits; may be the same memory.
+        at: (first and last outer index, first and last column) of the part to do.
+        run: columns of a block; divides those of the part.
+    """
+    i = p.dtype.type
+    mask = p[1]
+    rows = x.shape[1]
+    width = max(min(max(TILE // rows, 128), at[3] - at[2]) // run, 1) * run
+    depth = max(TILE // width, 1)
+    xf, outf = x.view(numbers.dtype), out.view(numbers.dtype)
+    scaled, rounded = np.empty(depth * width, p.dtype), np.empty(depth * width, p.dtype)
+    scaled_f, rounded_f = scaled.view(numbers.dtype), rounded.view(numbers.dtype)
+    highest, top, scratch = np.empty(width, p.dtype), np.empty(width, p.dtype), np.empty(width, p.dtype)
+    decode, encode = np.empty(width, numbers.dtype), np.empty(width, numbers.dtype)
+    decodes, encodes = np.empty(width, numbers.dtype), np.empty(width, numbers.dtype)
+    divides = how[4] != 0
+    missed = 0
+    for o in range(at[0], at[1]):
+        for left in range(at[2], at[3], width):
+            w = min(width, at[3] - left)
+            for k in range(w):
+                highest[k] = i(0)
+            for r in range(rows):
+                row = x[o, r, left : left + w]
+                for k in range(row.size):
+                    highest[k] = max(highest[k], i(row[k] & mask))
+            count = w // run
+            for b in range(count):
+                most = i(0)
+                for k in range(run):
+                    most = max(most, highest[b * run + k])
+                top[b] = most
+            missed += _scales_tile(top[:count], scratch, decode, encode, p, sp, how, numbers, powers)
+            for b in range(count):
+                for k in range(run):
+                    decodes[b * run + k] = decode[b]
+                    encodes[b * run + k] = encode[b]
+            for start in range(0, rows, depth):
+                many = min(depth, rows - start)
+                for r in range(many):
+                    row, before = xf[o, start + r, left : left + w], scaled_f[r * w : (r + 1) * w]
+                    if divides:
+                        for k in range(row.size):
+                            before[k] = row[k] / encodes[k]
+                    else:
+                        for k in range(row.size):
+                            before[k] = row[k] * encodes[k]
+                _deterministic_tile(scaled[: many * w], rounded[: many * w], p, plain)
+                for r in range(many):
+                    after, row = rounded_f[r * w : (r + 1) * w], outf[o, start + r, left : left + w]
+                    for k in range(row.size):
+                        row[k] = after[k] * decodes[k]
+    return missed
