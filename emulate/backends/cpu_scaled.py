@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ...formats.rounding import ROUNDINGS
+from ...formats.rounding import ROUNDINGS, STOCHASTIC
 from ..layouts import FLOAT32
 from ..scaled_plan import ScaledPlan
 from ..scaled_tables import ScaledTable
@@ -41,16 +41,21 @@ class Fused:
     nvidia: bool
 
 
-def fused(bits: np.ndarray, plan: ScaledPlan, work: Work, out: np.ndarray | None) -> np.ndarray | None:
+def fused(
+    bits: np.ndarray, plan: ScaledPlan, work: Work, noise: cpu.Noise | None, out: np.ndarray | None
+) -> np.ndarray | None:
     """Bits of the values where the fused kernel gives them exactly, else None.
 
     Args:
         bits: of float32 numbers, any strides.
+        noise: where elements lie in the random stream; None for deterministic modes.
         out: where they go if they can go there directly; the caller looks whether they did.
     """
     place = _place(bits, plan, work)
     found = None if place is None else _arguments(plan)
     if place is None or found is None or not bits.flags.c_contiguous or _flushes():
+        return None
+    if noise is not None and noise.row_starts.size != 1:  # a slice of a larger array
         return None
     x = bits.reshape(-1)
     tops = np.empty(0, np.int32)
@@ -66,7 +71,11 @@ def fused(bits: np.ndarray, plan: ScaledPlan, work: Work, out: np.ndarray | None
             tops = np.array([highest], np.int32)
     direct = out is not None and out.flags.c_contiguous and not np.may_share_memory(out, x)  # x must survive a miss
     target = out.reshape(-1) if direct and out is not None else np.empty_like(x)
-    missed = _columns(found, x, target, place) if place.columns > 1 else _rows(found, x, target, place.size, tops)
+    random = _random(noise)
+    if place.columns > 1:
+        missed = _columns(found, x, target, place, random)
+    else:
+        missed = _rows(found, x, target, place.size, tops, random)
     return target.reshape(bits.shape) if missed == 0 else None
 
 
@@ -112,7 +121,9 @@ def _flushes() -> bool:
 
 
 def _arguments(plan: ScaledPlan) -> Fused | None:
-    if plan.scale_rounding is not None or plan.rounding.name not in _MODES or plan.overflow != "saturate":
+    if plan.scale_rounding is not None or plan.overflow != "saturate":
+        return None
+    if plan.rounding.name not in _MODES and plan.rounding != STOCHASTIC:
         return None
     if not isinstance(plan.table.element, Grid) or not hasattr(plan.fmt, "spec"):
         return None
@@ -199,22 +210,37 @@ def _largest(x: np.ndarray) -> int:
     return max(cpu.in_threads(lambda part: int(largest_magnitude(part, mask)), cpu.bounds(x.size, 64), x))
 
 
-def _rest(found: Fused) -> tuple:
+def _random(noise: cpu.Noise | None) -> tuple[Any, np.uint64]:
+    """The key and the first logical index, as the kernels take them."""
+    if noise is None:
+        return None, np.uint64(0)
+    return np.array(noise.key, np.uint64), np.uint64(noise.row_starts[0])
+
+
+def _rest(found: Fused) -> tuple[Any, Any, Any, Any, Any, Any]:
     return found.p, found.plain, found.sp, found.how, found.numbers, found.powers
 
 
-def _rows(found: Fused, x: np.ndarray, out: np.ndarray, size: int, tops: np.ndarray) -> int:
+def _rows(
+    found: Fused, x: np.ndarray, out: np.ndarray, size: int, tops: np.ndarray, random: tuple[Any, np.uint64]
+) -> int:
     """How many blocks of consecutive elements were out of reach."""
     from .numba import scaled_rows
 
-    def rows(part: np.ndarray, target: np.ndarray) -> int:
-        shape = (1, part.size) if tops.size else (part.size // size, size)
-        return scaled_rows(part.reshape(shape), target.reshape(shape), tops, *_rest(found)) if part.size else 0
+    at = cpu.bounds(x.size, 64 if tops.size else size)
 
-    return sum(cpu.in_threads(rows, cpu.bounds(x.size, 64 if tops.size else size), x, out))
+    def rows(share: np.ndarray) -> int:
+        lo, hi = at[int(share[0])], at[int(share[0]) + 1]
+        if lo == hi:
+            return 0
+        shape = (1, hi - lo) if tops.size else ((hi - lo) // size, size)
+        first = random[1] + np.uint64(lo)
+        return scaled_rows(x[lo:hi].reshape(shape), out[lo:hi].reshape(shape), tops, *_rest(found), random[0], first)
+
+    return sum(cpu.in_threads(rows, list(range(len(at))), np.arange(len(at) - 1)))
 
 
-def _columns(found: Fused, x: np.ndarray, out: np.ndarray, place: _Place) -> int:
+def _columns(found: Fused, x: np.ndarray, out: np.ndarray, place: _Place, random: tuple[Any, np.uint64]) -> int:
     """How many blocks across rows were out of reach; threads share the outer index, or the columns of a single one."""
     from .numba import scaled_columns
 
@@ -232,6 +258,6 @@ def _columns(found: Fused, x: np.ndarray, out: np.ndarray, place: _Place) -> int
         if lo_outer == hi_outer or lo == hi:
             return 0
         at = np.array([lo_outer, hi_outer, lo, hi], np.int64)
-        return scaled_columns(cube, target, at, place.run, *_rest(found))
+        return scaled_columns(cube, target, at, place.run, *_rest(found), *random)
 
     return sum(cpu.in_threads(part, list(range(many + 1)), np.arange(many)))

@@ -347,8 +347,20 @@ def _scales_tile(top, scratch, decode, encode, p, sp, how, numbers, powers):
     return missed
 
 
+@_compiled
+def _element_tile(x, out, p, plain, key, drawn, first):
+    """Elements of a tile; with the random words of logical indices from `first` on where there is a key."""
+    if key is None:
+        _deterministic_tile(x, out, p, plain)
+    else:
+        skip = np.int64(first & np.uint64(3))
+        words = drawn[: (skip + x.size + 3) // 4 * 4]
+        philox_words(words, first >> np.uint64(2), key[0], key[1], key[2], key[3])
+        _stochastic_tile(x, out, p, words[skip : skip + x.size], drawn, None, None)
+
+
 @_compiled_ieee
-def _long_block(x, out, scaled, rounded, decode, encode, p, plain, divides, numbers):
+def _long_block(x, out, scaled, rounded, decode, encode, p, plain, divides, numbers, key, drawn, first):
     """The elements of a block longer than a tile."""
     xf, outf = x.view(numbers.dtype), out.view(numbers.dtype)
     scaled_f, rounded_f = scaled.view(numbers.dtype), rounded.view(numbers.dtype)
@@ -361,7 +373,8 @@ def _long_block(x, out, scaled, rounded, decode, encode, p, plain, divides, numb
         else:
             for k in range(source.size):
                 target[k] = source[k] * encode
-        _deterministic_tile(scaled[: source.size], rounded[: source.size], p, plain)
+        size = source.size
+        _element_tile(scaled[:size], rounded[:size], p, plain, key, drawn, first + np.uint64(start))
         target = outf[start : start + source.size]
         source = rounded_f[: target.size]
         for k in range(target.size):
@@ -369,7 +382,7 @@ def _long_block(x, out, scaled, rounded, decode, encode, p, plain, divides, numb
 
 
 @_compiled_ieee
-def scaled_rows(x, out, tops, p, plain, sp, how, numbers, powers):
+def scaled_rows(x, out, tops, p, plain, sp, how, numbers, powers, key, first_index):
     """Round blocks of consecutive elements with a scale each, in tiles that stay in the cache.
 
     Indices come from ranges alone, without slices in the inner loops: a slice of 32 elements costs as much as
@@ -385,12 +398,15 @@ def scaled_rows(x, out, tops, p, plain, sp, how, numbers, powers):
             whether scales may round to zero.
         numbers: floats (goal or factor of the ideal scale or 0, outer scale, smallest scale, largest number, NaN).
         powers: the scale for each power of two, exponent zero in the middle.
+        key: None, or uint64 (stream, step, seed low, seed high) where elements are rounded at random.
+        first_index: logical index of the first element, uint64.
 
     Returns:
         How many blocks lie where only the portable kernels are exact; the results are wrong if there are any.
     """
     i = p.dtype.type
     mask = p[1]
+    drawn = np.empty(TILE + 8, np.uint32)
     blocks, n = x.shape
     per_tile = max(TILE // n, 1)
     scaled, rounded = np.empty(per_tile * min(n, TILE), p.dtype), np.empty(per_tile * min(n, TILE), p.dtype)
@@ -410,8 +426,23 @@ def scaled_rows(x, out, tops, p, plain, sp, how, numbers, powers):
                 highest = max(highest, i(part[b, k] & mask))
             top[b] = highest
         missed += _scales_tile(top[:count], scratch, decode, encode, p, sp, how, numbers, powers)
+        index = first_index + np.uint64(first) * np.uint64(n)
         if n > TILE:
-            _long_block(x[first], out[first], scaled, rounded, decode[0], encode[0], p, plain, divides, numbers)
+            _long_block(
+                x[first],
+                out[first],
+                scaled,
+                rounded,
+                decode[0],
+                encode[0],
+                p,
+                plain,
+                divides,
+                numbers,
+                key,
+                drawn,
+                index,
+            )
             continue
         flat, exact = scaled[: count * n], rounded[: count * n]
         source, before = part.view(numbers.dtype), flat.view(numbers.dtype).reshape((count, n))
@@ -425,7 +456,7 @@ def scaled_rows(x, out, tops, p, plain, sp, how, numbers, powers):
                 e = encode[b]
                 for k in range(n):
                     before[b, k] = source[b, k] * e
-        _deterministic_tile(flat, exact, p, plain)
+        _element_tile(flat, exact, p, plain, key, drawn, index)
         after, target = exact.view(numbers.dtype).reshape((count, n)), out[first : first + count].view(numbers.dtype)
         for b in range(count):
             d = decode[b]
@@ -435,7 +466,7 @@ def scaled_rows(x, out, tops, p, plain, sp, how, numbers, powers):
 
 
 @_compiled_ieee
-def scaled_columns(x, out, at, run, p, plain, sp, how, numbers, powers):
+def scaled_columns(x, out, at, run, p, plain, sp, how, numbers, powers, key, first_index):
     """Round blocks that run across rows: each of `rows` rows and `run` neighbouring columns; see `scaled_rows`.
 
     Args:
@@ -445,6 +476,7 @@ def scaled_columns(x, out, at, run, p, plain, sp, how, numbers, powers):
     """
     i = p.dtype.type
     mask = p[1]
+    drawn = np.empty(TILE + 8, np.uint32)
     rows = x.shape[1]
     width = max(min(max(TILE // rows, 128), at[3] - at[2]) // run, 1) * run
     depth = max(TILE // width, 1)
@@ -486,7 +518,13 @@ def scaled_columns(x, out, at, run, p, plain, sp, how, numbers, powers):
                     else:
                         for k in range(row.size):
                             before[k] = row[k] * encodes[k]
-                _deterministic_tile(scaled[: many * w], rounded[: many * w], p, plain)
+                if key is None:
+                    _deterministic_tile(scaled[: many * w], rounded[: many * w], p, plain)
+                else:  # a row at a time: its words follow each other
+                    for r in range(many):
+                        place = (o * rows + start + r) * x.shape[2] + left
+                        piece, result = scaled[r * w : (r + 1) * w], rounded[r * w : (r + 1) * w]
+                        _element_tile(piece, result, p, plain, key, drawn, first_index + np.uint64(place))
                 for r in range(many):
                     after, row = rounded_f[r * w : (r + 1) * w], outf[o, start + r, left : left + w]
                     for k in range(row.size):

@@ -204,8 +204,8 @@ def quantize_bits(
         work_of(plan, bits.shape)  # an empty array of a wrong shape is wrong all the same
         return np.empty(bits.shape, dtype)
 
-    if given is None and noise == (None, None):
-        found = fused(bits, plan, work_of(plan, bits.shape), out)
+    if given is None and noise[1] is None:
+        found = fused(bits, plan, work_of(plan, bits.shape), noise[0], out)
         if found is not None:
             return found
 

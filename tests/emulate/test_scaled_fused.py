@@ -75,6 +75,34 @@ def test_fused_equals_portable(name, portable):
             assert np.array_equal(got.view(np.int32), want.view(np.int32)), (kind, mode)
 
 
+LAID_OUT = [
+    ("mxfp4", (64, 256), 0), ("mxfp4", (4, 32, 128), -2), ("mxfp8_e5m2", (2, 32, 2, 128), 1), ("mxfp8_e4m3", (32, 2, 8, 32), 0),
+    ("nvfp4_2d", (64, 256), None), ("nvfp4_2d", (4, 32, 128), None), ("int8_per_channel", (32, 2, 8, 32), None),
+    ("int8_per_column", (64, 256), None), ("int8_per_column", (2, 32, 2, 128), None),
+    ("scaled(fp4_e2m1,scale=ue5m3,block=8x32,rule=rceil)", (4, 32, 128), None), ("mxfp4", (16384,), None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "shape", "axis"), LAID_OUT)
+def test_blocks_along_any_axis(name, shape, axis, portable):
+    for kind, x in ARRAYS.items():
+        got, want = (f(x.reshape(shape), name, axis=axis, pad=True) for f in (hu.quantize, portable))
+        assert np.array_equal(got.view(np.int32), want.view(np.int32)), kind
+
+
+RANDOM = [("mxfp4", None), ("mxfp4", 0), ("mxfp8_e5m2", 0), ("nvfp4", None), ("nvfp4_2d", None), ("int8_per_row", None),
+          ("int8_per_tensor", None), ("fp4_ue5m3", None)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "axis"), RANDOM)
+def test_random_elements(name, axis, portable):
+    options = {"rounding": "stochastic", "seed": 7, "step": 3, "stream": 9, "axis": axis}
+    for offset in (0, 13, hu.Shard((8, 0), (72, 512))):
+        for kind, x in ARRAYS.items():
+            got, want = (f(x, name, offset=offset, **options) for f in (hu.quantize, portable))
+            assert np.array_equal(got.view(np.int32), want.view(np.int32)), kind
+
+
 @pytest.mark.parametrize(
     "name", ["mxfp4", "mxfp8_e4m3", "mxint8", "nvfp4", "int8_per_row", "int8_per_tensor", "fp4_ue5m3", "bfp8"]
 )
@@ -108,6 +136,15 @@ def test_threads_and_tiles(portable, monkeypatch):
         y = x[:, :4992] if name in ("nvint4", "mxfp4") else x
         y = np.ascontiguousarray(y)
         assert np.array_equal(hu.quantize(y, name), portable(y, name)), name
+        options = {"rounding": "stochastic", "seed": 5, "offset": 3}
+        assert np.array_equal(hu.quantize(y, name, **options), portable(y, name, **options)), name
+    for shape in ((24, 4992), (96, 8, 156)):
+        y = x[:, :4992].reshape(shape)
+        fmt = hu.scaled("fp4_e2m1", scale="ue4m3", block=8, axis=-2)
+        for options in ({}, {"rounding": "stochastic", "seed": 5, "offset": 3}):
+            assert np.array_equal(hu.quantize(y, fmt, **options), portable(np.ascontiguousarray(y), fmt, **options)), (
+                shape
+            )
 
 
 def test_out_and_in_place(portable):
