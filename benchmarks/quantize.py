@@ -1,4 +1,4 @@
-"""Time rounding 2**24 float32 to E4M3 against a copy of the same array and against the peers.
+"""Time rounding 2**24 float32, to E4M3 or as a row says, against a copy of the same array and against the peers.
 
 Protocol: outputs are preallocated, since page faults on fresh memory would dominate; the denominator is a
 copy by two threads, each np.copyto of one half; every row is the median of several calls, and the copy is
@@ -87,6 +87,29 @@ def numpy_rows(x: np.ndarray, out: np.ndarray) -> dict[str, Callable[[], object]
     }
 
 
+def scaled_rows(x: np.ndarray, out: np.ndarray) -> dict[str, Callable[[], object]]:
+    """Scaled formats of a 4096 x 4096 matrix, and torchao's where it has them."""
+    import torch
+    from torchao.prototype.mx_formats.mx_tensor import MXTensor
+
+    square, result = x.reshape(4096, 4096), out.reshape(4096, 4096)
+    names = ("mxfp8_e4m3", "mxfp4", "nvfp4", "nvfp4_2d", "int8_per_row", "int8_per_tensor")
+    rows: dict[str, Callable[[], object]] = {
+        f"halfulp NumPy, {name}": lambda name=name: hu.quantize(square, name, out=result) for name in names
+    }
+    for name in ("mxfp8_e4m3", "mxfp4"):
+        rows[f"halfulp NumPy, {name}, first axis"] = lambda name=name: hu.quantize(square, name, axis=0, out=result)
+    rows["halfulp NumPy, mxfp4, stochastic"] = lambda: hu.quantize(
+        square, "mxfp4", rounding="stochastic", seed=1, out=result
+    )
+    t, o = torch.from_numpy(square), torch.from_numpy(result)
+    rows["halfulp torch, mxfp4"] = lambda: hu.quantize(t, "mxfp4", out=o)
+    kinds = {"mxfp8_e4m3": torch.float8_e4m3fn, "mxfp4": torch.float4_e2m1fn_x2}
+    for name, kind in kinds.items():
+        rows[f"torchao {name} and back, eager"] = lambda kind=kind: o.copy_(MXTensor.to_mx(t, kind, 32).dequantize())
+    return rows
+
+
 def torch_rows(x: np.ndarray, out: np.ndarray) -> dict[str, Callable[[], object]]:
     import torch
 
@@ -129,15 +152,18 @@ def run(repeats: int) -> list[Timing]:
     out = np.empty_like(x)
     copy = two_thread_copy(x, out)
     timings = []
-    for name, call in {**numpy_rows(x, out), **torch_rows(x, out), **jax_rows(x)}.items():
+    for name, call in {**numpy_rows(x, out), **scaled_rows(x, out), **torch_rows(x, out), **jax_rows(x)}.items():
         reference = statistics.median(measure(copy, repeats))
-        seconds = sorted(measure(call, repeats))
+        seconds = sorted(measure(call, repeats if "torchao" not in name else min(repeats, 5)))
         timings.append(Timing(name, statistics.median(seconds), seconds[0], seconds[-1], reference))
     return timings
 
 
 def table(timings: list[Timing]) -> str:
-    lines = ["| 2^24 float32 to E4M3 | median ms | min..max ms | GB/s | time / copy |", "|---|---|---|---|---|"]
+    lines = [
+        "| 2^24 float32, to E4M3 where a row names no format | median ms | min..max ms | GB/s | time / copy |",
+        "|---|---|---|---|---|",
+    ]
     for t in timings:
         median, spread = f"{1e3 * t.median:.1f}", f"{1e3 * t.low:.1f}..{1e3 * t.high:.1f}"
         lines.append(f"| {t.name} | {median} | {spread} | {2 * 4 * SIZE / t.median / 1e9:.1f} | {t.ratio:.2f} |")
