@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ..philox import PlainLoop
+
 
 class JaxIntegers:
     """`kernels.Integers` over int32 or int64 arrays."""
@@ -108,7 +110,7 @@ def high_product(a: jax.Array, b: jax.Array | int) -> jax.Array:
     return a_high * b_high + (middle >> 16) + ((a_low * b_high + (middle & 0xFFFF)) >> 16)
 
 
-class JaxWords:
+class JaxWords(PlainLoop):
     """`philox.Words` over uint32 arrays."""
 
     def multiply(self, constant, a):
@@ -116,8 +118,3 @@ class JaxWords:
 
     def add(self, a, b):
         return a + jnp.uint32(b)
-
-    def repeat(self, times, body, state):
-        """A loop XLA keeps: unrolled, its CPU fusion computes every round once per output word."""
-        zero = sum(part * 0 for part in state)  # gives every part one shape, and inside shard_map one axis type
-        return lax.fori_loop(0, times, lambda _, s: body(s), tuple(part + zero for part in state))

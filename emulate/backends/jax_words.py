@@ -43,23 +43,18 @@ def _add_words(low, high, other_low, other_high):
     return total, high + other_high + (total < low).astype(jnp.uint32)
 
 
-def _consecutive_words(key: jax.Array, start: jax.Array, count: int) -> jax.Array:
-    """(count,) words from word index `start` (low, high) on: every block is computed once."""
-    blocks = (count + 3) // 4 + 1
-    low, high = (start[0] >> 2) | (start[1] << 30), start[1] >> 2
-    local = lax.iota(jnp.uint32, blocks)
-    low, high = _add_words(local, jnp.zeros_like(local), low, high)
-    words = jnp.stack(philox(JaxWords(), (low, high, key[0], key[1]), (key[2], key[3])), axis=-1)
-    return lax.dynamic_slice(words.reshape(-1), ((start[0] & 3).astype(jnp.int32),), (count,))
+def _consecutive_index(start: jax.Array, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """Low and high word of the logical index of every element, from `start` (low, high) on in row-major order."""
+    local = lax.iota(jnp.uint32, int(np.prod(shape))).reshape(shape)
+    return _add_words(local, jnp.zeros_like(local), start[0], start[1])
 
 
 def _member_words(key: jax.Array, start: jax.Array, shape: tuple[int, ...], place: Place) -> jax.Array:
     """(words, *shape) uint32: the words of each element, first one first."""
     if place.global_shape is None:
-        first = start if place.words == 1 else jnp.stack([start[0] << 1, (start[1] << 1) | (start[0] >> 31)])
-        count = int(np.prod(shape)) * place.words
-        return jnp.moveaxis(_consecutive_words(key, first, count).reshape(*shape, place.words), -1, 0)
-    low, high = _index_words(start, shape, place.global_shape)
+        low, high = _consecutive_index(start, shape)
+    else:
+        low, high = _index_words(start, shape, place.global_shape)
     return jnp.stack([_word_at(key, *_times(low, high, place.words, part)) for part in range(place.words)])
 
 
@@ -68,6 +63,8 @@ def _times(low, high, words: int, part: int):
 
 
 def _word_at(key, low, high):
+    """The word of each index. Every element computes the whole block of four words and picks its own: in one fused
+    loop that takes a sixth of the time of computing each block once and moving it through memory."""
     counter = ((low >> 2) | (high << 30), high >> 2, key[0], key[1])
     w0, w1, w2, w3 = philox(JaxWords(), counter, (key[2], key[3]))
     return jnp.where(low & 2, jnp.where(low & 1, w3, w2), jnp.where(low & 1, w1, w0))
