@@ -149,14 +149,18 @@ def _compiled_stochastic(job: Job, p: np.ndarray) -> Worker:
 def _compiled_codebook(job: Job, book: Codebook) -> Worker:
     from .numba import codebook
 
-    layout = job.layout
+    p, thresholds = codebook_parameters(book, job.layout, job.mode)
+    results = _results(job, book)
+    return lambda x, out, noise: codebook(x, out, p, thresholds, results)
+
+
+def codebook_parameters(book: Codebook, layout: Layout, mode: Mode) -> tuple[np.ndarray, np.ndarray]:
+    """What the compiled search reads: (magnitude mask, infinity bits, index of the specials), and thresholds."""
     integer = np.int64 if layout.work_width == 64 else np.int32
-    row = book.thresholds[job.mode.row]
+    row = book.thresholds[mode.row]
     thresholds = np.full((1 << row.size.bit_length()) - 1, np.iinfo(integer).max, integer)
     thresholds[: row.size] = row
-    results = _results(job, book)
-    p = np.array([layout.magnitude_mask, layout.infinity, results.size - SPECIALS], integer)
-    return lambda x, out, noise: codebook(x, out, p, thresholds, results)
+    return np.array([layout.magnitude_mask, layout.infinity, book.values.size - SPECIALS], integer), thresholds
 
 
 def _results(job: Job, book: Codebook) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...formats.rounding import ROUNDINGS, STOCHASTIC
+from ...formats.scaled import ScaledFormat
 from ..layouts import FLOAT32
 from ..scaled_plan import ScaledPlan
 from ..scaled_tables import ScaledTable
@@ -30,10 +31,11 @@ _POWERS = 512
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """The arguments of the fused kernel besides buffers; see `numba.scaled_rows`."""
+    """The arguments of the fused kernel besides buffers; see `numba_scaled.scaled_rows`."""
 
     p: np.ndarray
     plain: Any
+    book: tuple[np.ndarray, np.ndarray, np.ndarray] | None
     sp: np.ndarray
     how: np.ndarray
     numbers: np.ndarray
@@ -125,7 +127,9 @@ def _arguments(plan: ScaledPlan) -> Fused | None:
         return None
     if plan.rounding.name not in _MODES and plan.rounding != STOCHASTIC:
         return None
-    if not isinstance(plan.table.element, Grid) or not hasattr(plan.fmt, "spec"):
+    if not isinstance(plan.fmt, ScaledFormat):
+        return None
+    if plan.rounding.stochastic and not isinstance(plan.table.element, Grid):
         return None
     return _cached(plan.fmt, plan.rounding.name)
 
@@ -139,16 +143,24 @@ def _cached(fmt: Any, rounding: str) -> Fused | None:
     supported = structure.statistic == "absmax" and structure.searches == 1 and not structure.zero_point
     supported &= not structure.epsilon and not structure.micro and (nvidia or (structure.outer is None))
     supported &= structure.order in ("plain", "nvidia")
-    p = cpu.parameters(table.element, FLOAT32, mode_of(ROUNDINGS[rounding], 32), "saturate", -1) if supported else None
+    mode, book = mode_of(ROUNDINGS[rounding], 32), None
+    if not supported:
+        return None
+    if isinstance(table.element, Grid):
+        p = cpu.parameters(table.element, FLOAT32, mode, "saturate", -1)
+    else:
+        p = np.array([FLOAT32.mantissa_bits, FLOAT32.magnitude_mask, FLOAT32.infinity, FLOAT32.nan], np.int32)
+        book = (*cpu.codebook_parameters(table.element, FLOAT32, mode), table.element.values)
     scale_mode = ROUNDINGS["up" if structure.inverse else "nearest_even"]
-    sp = cpu.parameters(table.scale, FLOAT32, mode_of(scale_mode, 32), "saturate", -1) if supported else None
+    sp = cpu.parameters(table.scale, FLOAT32, mode_of(scale_mode, 32), "saturate", -1)
     one_bit = table.scale.mantissa_bits == 0 and not table.scale.twos_complement
     linear = structure.exponents or (structure.inverse and one_bit)
-    if p is None or (sp is None and not linear):
+    if p is None or (sp is None and not linear) or (linear and book is not None):
         return None
     return Fused(
         p,
-        p.dtype.type(0) if rounding == "nearest_even" and cpu.same_on_both_sides(p) else None,
+        p.dtype.type(0) if rounding == "nearest_even" and book is None and cpu.same_on_both_sides(p) else None,
+        book,
         p if sp is None else sp,
         _how(table, structure, linear, nvidia),
         _numbers(table, structure),
@@ -170,7 +182,7 @@ def _safe_range(table: ScaledTable, structure: Any, linear: bool) -> tuple[int, 
     """Largest magnitudes of blocks between which no result leaves the normal range."""
     m, bias = FLOAT32.mantissa_bits, FLOAT32.bias
     grid: Any = table.element
-    reach = (int(grid.max_positive) >> m) - int(grid.quantum_field) + 2  # binades of the element
+    reach = (int(grid.max_positive) >> m) - int(grid.quantum_field) + 2 if linear else 0  # binades of the element
     lowest = max(bias - 126 + reach + 2, 1) if linear else 32
     return lowest << m, (bias + 118) << m
 
@@ -200,11 +212,11 @@ def _with_outer(found: Fused, plan: ScaledPlan, highest: int) -> Fused | None:
     s_enc = numerator / top
     numbers = found.numbers.copy()
     numbers[0], numbers[1] = s_enc * inverse, f(1) / s_enc
-    return Fused(found.p, found.plain, found.sp, found.how, numbers, found.powers, True)
+    return Fused(found.p, found.plain, found.book, found.sp, found.how, numbers, found.powers, True)
 
 
 def _largest(x: np.ndarray) -> int:
-    from .numba import largest_magnitude
+    from .numba_scaled import largest_magnitude
 
     mask = np.int32(FLOAT32.magnitude_mask)
     return max(cpu.in_threads(lambda part: int(largest_magnitude(part, mask)), cpu.bounds(x.size, 64), x))
@@ -217,15 +229,15 @@ def _random(noise: cpu.Noise | None) -> tuple[Any, np.uint64]:
     return np.array(noise.key, np.uint64), np.uint64(noise.row_starts[0])
 
 
-def _rest(found: Fused) -> tuple[Any, Any, Any, Any, Any, Any]:
-    return found.p, found.plain, found.sp, found.how, found.numbers, found.powers
+def _rest(found: Fused) -> tuple[Any, Any, Any, Any, Any, Any, Any]:
+    return found.p, found.plain, found.book, found.sp, found.how, found.numbers, found.powers
 
 
 def _rows(
     found: Fused, x: np.ndarray, out: np.ndarray, size: int, tops: np.ndarray, random: tuple[Any, np.uint64]
 ) -> int:
     """How many blocks of consecutive elements were out of reach."""
-    from .numba import scaled_rows
+    from .numba_scaled import scaled_rows
 
     at = cpu.bounds(x.size, 64 if tops.size else size)
 
@@ -242,7 +254,7 @@ def _rows(
 
 def _columns(found: Fused, x: np.ndarray, out: np.ndarray, place: _Place, random: tuple[Any, np.uint64]) -> int:
     """How many blocks across rows were out of reach; threads share the outer index, or the columns of a single one."""
-    from .numba import scaled_columns
+    from .numba_scaled import scaled_columns
 
     shape = (place.outer, place.rows, place.columns)
     cube, target = x.reshape(shape), out.reshape(shape)

@@ -29,14 +29,6 @@ def _compiled(function):
         return numba.njit(nogil=True, boundscheck=False)(function)
 
 
-def _compiled_ieee(function):
-    """As `_compiled`, for float arithmetic: divisions by zero give infinities, which lets them run in vectors."""
-    try:
-        return numba.njit(nogil=True, cache=True, boundscheck=False, error_model="numpy")(function)
-    except RuntimeError:
-        return numba.njit(nogil=True, boundscheck=False, error_model="numpy")(function)
-
-
 @_compiled
 def philox_words(words, first_block, stream, step, seed_low, seed_high):
     """Fill `words` (uint32, a multiple of 4 long) with the words of consecutive blocks.
@@ -68,7 +60,8 @@ def philox_words(words, first_block, stream, step, seed_low, seed_high):
 
 
 @_compiled
-def _deterministic_tile(x, out, p, plain):
+def deterministic_tile(x, out, p, plain):
+    """A tile of `deterministic`."""
     i = p.dtype.type
     mantissa, mask, infinity, nan = p[0], p[1], p[2], p[3]
     m_shift, low_shift, max_shift, implicit, parity = p[4], p[5], p[6], p[7], p[8]
@@ -108,7 +101,7 @@ def _deterministic_tile(x, out, p, plain):
 
 
 @_compiled
-def _stochastic_tile(x, out, p, drawn, word_like, two, transform):
+def stochastic_tile(x, out, p, drawn, word_like, two, transform):
     """Elements take words from `drawn` in order; see `stochastic` for the other arguments."""
     i = p.dtype.type
     w_type = word_like.dtype.type
@@ -209,13 +202,13 @@ def deterministic(x, out, p, plain, encode, in_place):
             both sides. Its type chooses the program when Numba compiles.
     """
     if not encode and not in_place:
-        _deterministic_tile(x, out, p, plain)
+        deterministic_tile(x, out, p, plain)
         return
     scratch = np.empty(min(TILE, x.size), p.dtype)
     for lo in range(0, x.size, TILE):
         piece = x[lo : lo + TILE]
         tile = scratch[: piece.size]
-        _deterministic_tile(piece, tile, p, plain)
+        deterministic_tile(piece, tile, p, plain)
         _put(tile, out[lo : lo + TILE], p, encode)
 
 
@@ -245,10 +238,10 @@ def stochastic(x, out, p, encode, in_place, row_starts, key, word_like, two, tra
             start = row * row_size + lo
             piece, target = x[start : start + size], out[start : start + size]
             if encode or in_place:
-                _stochastic_tile(piece, scratch[:size], p, words, word_like, two, transform)
+                stochastic_tile(piece, scratch[:size], p, words, word_like, two, transform)
                 _put(scratch[:size], target, p, encode)
             else:
-                _stochastic_tile(piece, target, p, words, word_like, two, transform)
+                stochastic_tile(piece, target, p, words, word_like, two, transform)
 
 
 @_compiled
@@ -261,272 +254,29 @@ def codebook(x, out, p, thresholds, results):
         p: (magnitude mask, infinity bits, index of what +Inf becomes; -Inf and NaN come next).
         thresholds: ascending, padded with the largest integer to a power of two less one.
     """
+    keys, index = np.empty(min(TILE, x.size), p.dtype), np.empty(min(TILE, x.size), np.uint32)
+    for lo in range(0, x.size, TILE):
+        codebook_tile(x[lo : lo + TILE], out[lo : lo + TILE], keys, index, p, thresholds, results)
+
+
+@_compiled
+def codebook_tile(piece, target, keys, index, p, thresholds, results):
+    """A tile of `codebook`."""
     i = p.dtype.type
     mask, infinity, specials = p[0], p[1], np.uint32(p[2])
-    keys = np.empty(min(TILE, x.size), p.dtype)
-    index = np.empty(min(TILE, x.size), np.uint32)
-    for lo in range(0, x.size, TILE):
-        piece, target = x[lo : lo + TILE], out[lo : lo + TILE]
+    for k in range(piece.size):
+        u = i(piece[k])
+        magnitude = i(u & mask)
+        keys[k] = i(~magnitude) if u < i(0) and magnitude > i(0) else magnitude
+        index[k] = np.uint32(0)
+    step = np.uint32((thresholds.size + 1) // 2)
+    while step > 0:
         for k in range(piece.size):
-            u = i(piece[k])
-            magnitude = i(u & mask)
-            keys[k] = i(~magnitude) if u < i(0) and magnitude > i(0) else magnitude
-            index[k] = np.uint32(0)
-        step = np.uint32((thresholds.size + 1) // 2)
-        while step > 0:
-            for k in range(piece.size):
-                probe = np.uint32(index[k] + step)
-                index[k] = probe if thresholds[np.uint32(probe - np.uint32(1))] <= keys[k] else index[k]
-            step = np.uint32(step >> np.uint32(1))
-        for k in range(piece.size):
-            u = i(piece[k])
-            magnitude = i(u & mask)
-            special = np.uint32(2) if magnitude > infinity else np.uint32(u < i(0))
-            target[k] = results[np.uint32(specials + special) if magnitude >= infinity else index[k]]
-
-
-@_compiled
-def largest_magnitude(x, mask):
-    """The largest of the magnitude bits of x."""
-    i = x.dtype.type
-    top = i(0)
-    for k in range(x.size):
-        top = max(top, i(x[k] & mask))
-    return top
-
-
-@_compiled_ieee
-def _scales_tile(top, scratch, decode, encode, p, sp, how, numbers, powers):
-    """Scales of the blocks of a tile from their largest magnitudes; see `scaled_rows` for the other arguments.
-
-    Writes what a unit is worth, and what elements are divided by or multiplied with.
-
-    Returns:
-        How many blocks lie where only the portable kernels are exact.
-    """
-    i = p.dtype.type
-    mantissa, infinity = p[0], p[2]
-    linear, add, threshold, emax, divides, low, high = how[0], how[1], how[2], how[3], how[4], how[5], how[6]
-    goal, outer, smallest, largest = numbers[0], numbers[1], numbers[2], numbers[3]
-    multiplies, keeps_zero = how[7], how[8]
-    implicit = _shl(i(1), mantissa)
-    ideal = scratch.view(numbers.dtype)
-    missed = 0
-    for b in range(top.size):
-        missed += i(top[b]) > i(0) and (i(top[b]) < low or i(top[b]) > high) and i(top[b]) < infinity
-    magnitudes = top.view(numbers.dtype)
-    if goal > numbers.dtype.type(0):
-        for b in range(top.size):
-            ideal[b] = magnitudes[b] * goal if multiplies else magnitudes[b] / goal
-    else:
-        for b in range(top.size):
-            ideal[b] = magnitudes[b]
-    if linear:
-        for b in range(top.size):
-            u = i(scratch[b])
-            raised = i(i(i(u & i(implicit - i(1))) | implicit) + add)
-            carry = i(raised >= i(implicit + implicit))
-            above = i(i(_shr(raised, carry) - implicit) > threshold)
-            e = i(i(_shr(u, mantissa) + carry) + i(above - emax))
-            e = min(max(i(e + i(powers.size // 2)), i(0)), i(powers.size - 1))
-            decode[b] = powers[e]
-    else:
-        _deterministic_tile(scratch[: top.size], decode.view(scratch.dtype)[: top.size], sp, None)
-        if not keeps_zero:
-            for b in range(top.size):
-                decode[b] = max(decode[b], smallest)
-    one = numbers.dtype.type(1)
-    nan = numbers[4]
-    for b in range(top.size):
-        d = decode[b] * outer
-        nothing = top[b] == i(0) or d == numbers.dtype.type(0)
-        inverse = min(one / d, largest)
-        factor = d if divides else inverse
-        encode[b] = (one if divides else largest) if nothing else factor
-        decode[b] = nan if top[b] >= infinity else (numbers.dtype.type(0) if nothing else d)
-    return missed
-
-
-@_compiled
-def _element_tile(x, out, p, plain, key, drawn, first):
-    """Elements of a tile; with the random words of logical indices from `first` on where there is a key."""
-    if key is None:
-        _deterministic_tile(x, out, p, plain)
-    else:
-        skip = np.int64(first & np.uint64(3))
-        words = drawn[: (skip + x.size + 3) // 4 * 4]
-        philox_words(words, first >> np.uint64(2), key[0], key[1], key[2], key[3])
-        _stochastic_tile(x, out, p, words[skip : skip + x.size], drawn, None, None)
-
-
-@_compiled_ieee
-def _long_block(x, out, scaled, rounded, decode, encode, p, plain, divides, numbers, key, drawn, first):
-    """The elements of a block longer than a tile."""
-    xf, outf = x.view(numbers.dtype), out.view(numbers.dtype)
-    scaled_f, rounded_f = scaled.view(numbers.dtype), rounded.view(numbers.dtype)
-    for start in range(0, x.size, TILE):
-        source = xf[start : start + TILE]
-        target = scaled_f[: source.size]
-        if divides:
-            for k in range(source.size):
-                target[k] = source[k] / encode
-        else:
-            for k in range(source.size):
-                target[k] = source[k] * encode
-        size = source.size
-        _element_tile(scaled[:size], rounded[:size], p, plain, key, drawn, first + np.uint64(start))
-        target = outf[start : start + source.size]
-        source = rounded_f[: target.size]
-        for k in range(target.size):
-            target[k] = source[k] * decode
-
-
-@_compiled_ieee
-def scaled_rows(x, out, tops, p, plain, sp, how, numbers, powers, key, first_index):
-    """Round blocks of consecutive elements with a scale each, in tiles that stay in the cache.
-
-    Indices come from ranges alone, without slices in the inner loops: a slice of 32 elements costs as much as
-    they do.
-
-    Args:
-        x, out: (blocks, n) contiguous bits; may be the same memory.
-        tops: (blocks,) the largest magnitudes where they are known, else empty.
-        p, plain: of the elements, and sp of the scales, as for `deterministic`.
-        how: integers (linear, add, threshold, emax, divides, low, high, multiplies, keeps_zero): whether scales are
-            powers of two from the linear form of `scaled_tables.Fit`; whether elements are divided by their
-            scale; the magnitudes between which this kernel is exact; whether the ideal scale is a product;
-            whether scales may round to zero.
-        numbers: floats (goal or factor of the ideal scale or 0, outer scale, smallest scale, largest number, NaN).
-        powers: the scale for each power of two, exponent zero in the middle.
-        key: None, or uint64 (stream, step, seed low, seed high) where elements are rounded at random.
-        first_index: logical index of the first element, uint64.
-
-    Returns:
-        How many blocks lie where only the portable kernels are exact; the results are wrong if there are any.
-    """
-    i = p.dtype.type
-    mask = p[1]
-    drawn = np.empty(TILE + 8, np.uint32)
-    blocks, n = x.shape
-    per_tile = max(TILE // n, 1)
-    scaled, rounded = np.empty(per_tile * min(n, TILE), p.dtype), np.empty(per_tile * min(n, TILE), p.dtype)
-    top, scratch = np.empty(per_tile, p.dtype), np.empty(per_tile, p.dtype)
-    decode, encode = np.empty(per_tile, numbers.dtype), np.empty(per_tile, numbers.dtype)
-    divides = how[4] != 0
-    missed = 0
-    for first in range(0, blocks, per_tile):
-        count = min(per_tile, blocks - first)
-        part = x[first : first + count]
-        for b in range(count):
-            if tops.size:
-                top[b] = tops[first + b]
-                continue
-            highest = i(0)
-            for k in range(n):
-                highest = max(highest, i(part[b, k] & mask))
-            top[b] = highest
-        missed += _scales_tile(top[:count], scratch, decode, encode, p, sp, how, numbers, powers)
-        index = first_index + np.uint64(first) * np.uint64(n)
-        if n > TILE:
-            _long_block(
-                x[first],
-                out[first],
-                scaled,
-                rounded,
-                decode[0],
-                encode[0],
-                p,
-                plain,
-                divides,
-                numbers,
-                key,
-                drawn,
-                index,
-            )
-            continue
-        flat, exact = scaled[: count * n], rounded[: count * n]
-        source, before = part.view(numbers.dtype), flat.view(numbers.dtype).reshape((count, n))
-        if divides:
-            for b in range(count):
-                e = encode[b]
-                for k in range(n):
-                    before[b, k] = source[b, k] / e
-        else:
-            for b in range(count):
-                e = encode[b]
-                for k in range(n):
-                    before[b, k] = source[b, k] * e
-        _element_tile(flat, exact, p, plain, key, drawn, index)
-        after, target = exact.view(numbers.dtype).reshape((count, n)), out[first : first + count].view(numbers.dtype)
-        for b in range(count):
-            d = decode[b]
-            for k in range(n):
-                target[b, k] = after[b, k] * d
-    return missed
-
-
-@_compiled_ieee
-def scaled_columns(x, out, at, run, p, plain, sp, how, numbers, powers, key, first_index):
-    """Round blocks that run across rows: each of `rows` rows and `run` neighbouring columns; see `scaled_rows`.
-
-    Args:
-        x, out: (outer, rows, columns) contiguous bits; may be the same memory.
-        at: (first and last outer index, first and last column) of the part to do.
-        run: columns of a block; divides those of the part.
-    """
-    i = p.dtype.type
-    mask = p[1]
-    drawn = np.empty(TILE + 8, np.uint32)
-    rows = x.shape[1]
-    width = max(min(max(TILE // rows, 128), at[3] - at[2]) // run, 1) * run
-    depth = max(TILE // width, 1)
-    xf, outf = x.view(numbers.dtype), out.view(numbers.dtype)
-    scaled, rounded = np.empty(depth * width, p.dtype), np.empty(depth * width, p.dtype)
-    scaled_f, rounded_f = scaled.view(numbers.dtype), rounded.view(numbers.dtype)
-    highest, top, scratch = np.empty(width, p.dtype), np.empty(width, p.dtype), np.empty(width, p.dtype)
-    decode, encode = np.empty(width, numbers.dtype), np.empty(width, numbers.dtype)
-    decodes, encodes = np.empty(width, numbers.dtype), np.empty(width, numbers.dtype)
-    divides = how[4] != 0
-    missed = 0
-    for o in range(at[0], at[1]):
-        for left in range(at[2], at[3], width):
-            w = min(width, at[3] - left)
-            for k in range(w):
-                highest[k] = i(0)
-            for r in range(rows):
-                row = x[o, r, left : left + w]
-                for k in range(row.size):
-                    highest[k] = max(highest[k], i(row[k] & mask))
-            count = w // run
-            for b in range(count):
-                most = i(0)
-                for k in range(run):
-                    most = max(most, highest[b * run + k])
-                top[b] = most
-            missed += _scales_tile(top[:count], scratch, decode, encode, p, sp, how, numbers, powers)
-            for b in range(count):
-                for k in range(run):
-                    decodes[b * run + k] = decode[b]
-                    encodes[b * run + k] = encode[b]
-            for start in range(0, rows, depth):
-                many = min(depth, rows - start)
-                for r in range(many):
-                    row, before = xf[o, start + r, left : left + w], scaled_f[r * w : (r + 1) * w]
-                    if divides:
-                        for k in range(row.size):
-                            before[k] = row[k] / encodes[k]
-                    else:
-                        for k in range(row.size):
-                            before[k] = row[k] * encodes[k]
-                if key is None:
-                    _deterministic_tile(scaled[: many * w], rounded[: many * w], p, plain)
-                else:  # a row at a time: its words follow each other
-                    for r in range(many):
-                        place = (o * rows + start + r) * x.shape[2] + left
-                        piece, result = scaled[r * w : (r + 1) * w], rounded[r * w : (r + 1) * w]
-                        _element_tile(piece, result, p, plain, key, drawn, first_index + np.uint64(place))
-                for r in range(many):
-                    after, row = rounded_f[r * w : (r + 1) * w], outf[o, start + r, left : left + w]
-                    for k in range(row.size):
-                        row[k] = after[k] * decodes[k]
-    return missed
+            probe = np.uint32(index[k] + step)
+            index[k] = probe if thresholds[np.uint32(probe - np.uint32(1))] <= keys[k] else index[k]
+        step = np.uint32(step >> np.uint32(1))
+    for k in range(piece.size):
+        u = i(piece[k])
+        magnitude = i(u & mask)
+        special = np.uint32(2) if magnitude > infinity else np.uint32(u < i(0))
+        target[k] = results[np.uint32(specials + special) if magnitude >= infinity else index[k]]

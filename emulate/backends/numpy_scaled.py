@@ -139,7 +139,9 @@ class Pass:
         self.noise, self.shape = noise[0], bits.shape
         self.bits = self.work.view.split(self.xp, self._loaded(bits))
         self.nearest = mode_of(ROUNDINGS["nearest_even"], plan.layout.work_width)
-        self.scales = scales_for(self.xp, self.work, self.table, self.bits, self.nearest, self._draw(noise[1]), given)
+        draw = self._draw(noise[1])
+        with np.errstate(over="ignore", invalid="ignore"):  # squared errors of a search may overflow
+            self.scales = scales_for(self.xp, self.work, self.table, self.bits, self.nearest, draw, given)
 
     def _loaded(self, bits: np.ndarray) -> np.ndarray:
         """Contiguous bits of the compute dtype."""

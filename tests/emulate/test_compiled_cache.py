@@ -43,6 +43,41 @@ def test_an_edit_of_the_kernel_source_reaches_the_next_process(tmp_path):
     assert hits == "0"
 
 
+SCALED_PROGRAM = """
+import sys, numpy as np, halfulp as hu
+sys.path.insert(0, {folder!r})
+from copy_of_backends import numba_scaled as k
+from halfulp.emulate.backends import cpu_scaled
+found = cpu_scaled._cached(hu.format("mxfp4"), "nearest_even")
+x = np.linspace(-3, 5, 64, dtype=np.float32).view(np.int32).reshape(2, 32)
+out = np.empty_like(x)
+k.scaled_rows(x, out, np.empty(0, np.int32), *cpu_scaled._rest(found), None, np.uint64(0))
+print(out.view(np.float32).min(), sum(k.scaled_rows.stats.cache_hits.values()))
+"""
+
+
+def test_an_edit_of_the_tiles_reaches_the_fused_kernels(tmp_path):
+    """They stand in another file than what calls them."""
+    folder = tmp_path / "copy_of_backends"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    for name in ("numba.py", "numba_scaled.py"):
+        shutil.copy(KERNELS.with_name(name), folder / name)
+
+    def run_scaled():
+        program = SCALED_PROGRAM.format(folder=str(tmp_path))
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    assert run_scaled() == ["-3.0", "0"]
+    assert run_scaled() == ["-3.0", "1"]
+    tiles = folder / "numba.py"
+    edited = tiles.read_text().replace("signed = i(r | sign)", "signed = i(r)")
+    assert edited != tiles.read_text()
+    tiles.write_text(edited)
+    assert run_scaled() == ["0.0", "0"]
+
+
 def test_without_a_writable_cache_kernels_still_compile(tmp_path):
     shutil.copy(KERNELS, tmp_path / "kernel_copy.py")
     blocker = tmp_path / "no_folder"

@@ -104,7 +104,8 @@ def test_random_elements(name, axis, portable):
 
 
 @pytest.mark.parametrize(
-    "name", ["mxfp4", "mxfp8_e4m3", "mxint8", "nvfp4", "int8_per_row", "int8_per_tensor", "fp4_ue5m3", "bfp8"]
+    "name",
+    ["mxfp4", "mxfp8_e4m3", "mxint8", "nvfp4", "int8_per_row", "int8_per_tensor", "fp4_ue5m3", "bfp8", "nf4_block64"],
 )
 def test_the_formats_of_daily_use_are_fused(name, monkeypatch):
     monkeypatch.setattr(numpy_scaled, "Pass", None)
