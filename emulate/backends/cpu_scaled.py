@@ -6,7 +6,7 @@ fused kernel knows no such structure, `fused` says so and the portable kernels r
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -22,6 +22,7 @@ from ..scales import Work, power_scales
 from ..tables import Grid, mode_of
 from . import cpu
 from .integers import NumpyIntegers
+from .numpy import FLOATS
 
 _MODES = ("nearest_even", "nearest_away", "nearest_zero", "toward_zero")
 _MOST = 1 << 22
@@ -49,10 +50,13 @@ def fused(
     """Bits of the values where the fused kernel gives them exactly, else None.
 
     Args:
-        bits: of float32 numbers, any strides.
+        bits: of float32 numbers, any strides; of 16-bit ones where scales are powers of two, so that the values are
+            exact in float32 and rounded once on their way back.
         noise: where elements lie in the random stream; None for deterministic modes.
         out: where they go if they can go there directly; the caller looks whether they did.
     """
+    if plan.source.width == 16 and plan.structure.shifts and plan.target in (plan.source, FLOAT32):
+        return _narrow(bits, plan, work, noise)
     place = _place(bits, plan, work)
     found = None if place is None else _arguments(plan)
     if place is None or found is None or not bits.flags.c_contiguous or _flushes():
@@ -79,6 +83,18 @@ def fused(
     else:
         missed = _rows(found, x, target, place.size, tops, random)
     return target.reshape(bits.shape) if missed == 0 else None
+
+
+def _narrow(bits: np.ndarray, plan: ScaledPlan, work: Work, noise: cpu.Noise | None) -> np.ndarray | None:
+    """`fused` of float16 and bfloat16 by way of float32; results beyond the dtype become its largest number."""
+    dtype = FLOATS[plan.source.name]
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        wide = np.ascontiguousarray(bits).view(dtype).astype(np.float32)
+    found = fused(wide.view(np.int32), replace(plan, source=FLOAT32, target=FLOAT32), work, noise, None)
+    if found is None or plan.target is FLOAT32:
+        return found
+    largest = np.float32(plan.target.max)
+    return np.clip(found.view(np.float32), -largest, largest).astype(dtype).view(bits.dtype)
 
 
 @dataclass(frozen=True, slots=True)

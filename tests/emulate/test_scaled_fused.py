@@ -1,6 +1,7 @@
 """The fused CPU kernel of scaled formats equals the portable kernels bit for bit wherever it runs."""
 
 import halfulp as hu
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -88,6 +89,26 @@ def test_blocks_along_any_axis(name, shape, axis, portable):
     for kind, x in ARRAYS.items():
         got, want = (f(x.reshape(shape), name, axis=axis, pad=True) for f in (hu.quantize, portable))
         assert np.array_equal(got.view(np.int32), want.view(np.int32)), kind
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16], ids=["float16", "bfloat16"])
+@pytest.mark.parametrize(
+    "name", ["mxfp4", "mxfp8_e4m3", "mxfp8_e5m2", "mxint8", "bfp8", "scaled(fp8_e4m3,scale=e8m0,block=32,rule=ceil)"]
+)
+def test_16_bit_numbers_in_formats_of_powers_of_two(name, dtype, portable):
+    for kind, x in ARRAYS.items():
+        with np.errstate(over="ignore"):
+            half = x.astype(dtype)
+        for options in ({}, {"axis": 0}, {"rounding": "stochastic", "seed": 3}, {"out_dtype": "float32"}):
+            got, want = hu.quantize(half, name, **options), portable(half, name, **options)
+            assert got.dtype == want.dtype
+            integer = np.int16 if got.dtype.itemsize == 2 else np.int32
+            assert np.array_equal(got.view(integer), want.view(integer)), (kind, options)
+    tensor = torch.from_numpy(ARRAYS["usual"]).bfloat16()
+    assert torch.equal(
+        hu.quantize(tensor, name).float(),
+        torch.from_numpy(portable(ARRAYS["usual"].astype(ml_dtypes.bfloat16), name).astype(np.float32)),
+    )
 
 
 RANDOM = [("mxfp4", None), ("mxfp4", 0), ("mxfp8_e5m2", 0), ("nvfp4", None), ("nvfp4_2d", None), ("int8_per_row", None),
