@@ -12,7 +12,7 @@ from halfulp.formats import exact
 from halfulp.formats.registry import NAMED
 from halfulp.formats.rounding import DETERMINISTIC, ROUNDINGS
 
-from ..support.cases import expected, with_signs
+from ..support.cases import expected, in_layout, with_signs
 
 FLOAT32 = LAYOUTS["float32"]
 NAMES = [name for name, fmt in NAMED.items() if fmt.bits <= 16 and fits(fmt, FLOAT32)]
@@ -22,7 +22,7 @@ CHUNK = 1 << 24
 def runs(fmt, mode):
     """Ascending magnitudes where the result can change, and the result from each one on, per sign."""
     starts = {0, 1, FLOAT32.infinity, FLOAT32.infinity + 1}
-    for point in exact.steps(fmt):
+    for point in exact.steps(in_layout(fmt, FLOAT32)):
         below = FLOAT32.floor(abs(point))
         starts |= {below, below + 1}
     magnitudes = np.array(sorted(starts), np.int64)
