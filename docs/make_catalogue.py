@@ -69,7 +69,7 @@ PICTURE = {
         Picture("p3109", "positive values of 8-bit P3109 formats, signed and extended", tuple(
             p3109(8, p).name for p in range(2, 8)), "log2"),
         Picture("codebooks", "values of the codebooks", tuple(fmt.name for fmt in CODEBOOKS), "linear"),
-        Picture("tapered", "positive values of tapered and logarithmic formats of 8 bits, and two floats", _EIGHT, "log2"),
+        Picture("tapered", "positive values of tapered and logarithmic formats of 8 bits, and three floats", _EIGHT, "log2"),
         Picture("precision", "bits of precision by magnitude, formats of 8 bits", _EIGHT, "precision"),
         Picture("four_bits", "values of 4-bit formats over their largest", (
             "fp4_e2m1", "fp4_e1m2", "fp4_e3m0", "int4", "nf4", "af4", "pow2_4", "apot_4"), "linear"),
@@ -107,7 +107,10 @@ def _draw_lines(figure: Any, picture: Picture, shown: dict[str, list[float]]) ->
         axes.set_xscale("log", base=2)
         if picture.stem == "tapered":
             axes.set_xlim(2.0**-28, 2.0**28)
-        axes.set_xlabel("value" + (" (takums go on to 2**239 either way)" if picture.stem == "tapered" else ""))
+        axes.set_xlabel(
+            "value"
+            + (" (takum8 goes on to 2**239, takum_log8 to 2**172, either way)" if picture.stem == "tapered" else "")
+        )
     else:
         axes.set_xlabel("value / largest value" if relative else "value")
 
@@ -125,7 +128,9 @@ def _draw_precision(figure: Any, picture: Picture, shown: dict[str, list[float]]
         axes.set_xticks([2.0**e for e in (-20, -10, 0, 10, 20)])
         axes.set_ylim(-1.2, 5.4)
         axes.spines[["right", "top"]].set_visible(False)
-    figure.supxlabel(f"magnitude (grey: {reference}; takums go on to 2**239 either way)", fontsize=10)
+    figure.supxlabel(
+        f"magnitude (grey: {reference}; takum8 goes on to 2**239, takum_log8 to 2**172, either way)", fontsize=10
+    )
     figure.supylabel("bits", fontsize=10)
     figure.suptitle(f"{picture.title}: -log2(half a gap / value)", fontsize=11)
 

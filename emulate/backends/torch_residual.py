@@ -34,13 +34,23 @@ def from_host(values: np.ndarray, like: torch.Tensor) -> torch.Tensor:
 
 
 class _StraightThrough(torch.autograd.Function):
+    """In the form that `torch.func` differentiates, in both directions."""
+
     @staticmethod
-    def forward(ctx, x, call):
+    def forward(x, call):
         return from_host(call(to_host(x)), x)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        """Nothing to keep."""
 
     @staticmethod
     def backward(ctx, *gradients):
         return gradients[0], None
+
+    @staticmethod
+    def jvp(ctx, *tangents):
+        return tangents[0].clone()
 
 
 def on_host(x: torch.Tensor, call: Callable[[np.ndarray], np.ndarray]) -> torch.Tensor:

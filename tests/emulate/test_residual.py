@@ -126,6 +126,11 @@ def test_gradients_pass_straight_through(name):
     hu.quantize(x, name).sum().backward()
     assert torch.equal(x.grad, torch.ones_like(x))
     assert np.array_equal(jax.grad(lambda v: hu.quantize(v, name).sum())(jnp.asarray(X)), np.ones_like(X))
+    plain, ones = torch.from_numpy(X), torch.ones_like(x)
+    assert torch.equal(torch.func.grad(lambda v: hu.quantize(v, name).sum())(plain), ones)
+    value, tangent = torch.func.jvp(lambda v: hu.quantize(v, name), (plain,), (ones,))
+    assert torch.equal(value, hu.quantize(plain, name))
+    assert torch.equal(tangent, ones)
 
 
 def test_compiled_equals_eager_in_torch():
@@ -161,6 +166,14 @@ def test_special_blocks(name, x):
 def test_empty_arrays():
     for name in ("bcq2_per_row", "residual(mxfp4;mxfp4)"):
         assert hu.quantize(np.zeros((0, 32), np.float32), name).shape == (0, 32)
+
+
+@pytest.mark.parametrize("name", ["bcq2_per_row", "bcq2_greedy_per_row"])
+def test_decomposing_an_empty_array(name):
+    found = hu.decompose(np.zeros((0, 32), np.float32), name)
+    assert found.values.shape == (0, 32)
+    assert [part.shape for part in found.parts] == [(0, 32)] * 2
+    assert found.coefficients.size == 0
 
 
 def test_names_and_bits():
