@@ -31,6 +31,8 @@ from .emulate.quantize import encode as encode
 from .emulate.quantize import quantize as quantize
 from .emulate.quantize import scales as scales
 from .emulate.traced import format_data as format_data
+from .emulate.transforms import hadamard as hadamard
+from .emulate.transforms import hadamard_signs as hadamard_signs
 from .formats.catalogue import format as format
 from .formats.catalogue import list_formats as list_formats
 from .formats.catalogue import list_scaled_formats as list_scaled_formats
@@ -49,6 +51,7 @@ from .formats.rounding import stochastic as stochastic
 from .formats.scaled import ScaledFormat as ScaledFormat
 from .formats.scaled_registry import scaled as scaled
 from .formats.tapered import TaperedFormat as TaperedFormat
+from .formats.transform import Hadamard as Hadamard
 from .sim.store import StoreError as StoreError
 from .sim.sweep import sweep as sweep
 

@@ -143,3 +143,13 @@ def add(xp: Integers, layout: Layout, x: Array, y: Array, *, largest: bool = Fal
     )  # fmt: skip
     negative = xp.where(total == 0, xp.integer((big < 0) & (small < 0)), xp.integer(big < 0)) == 1
     return with_sign(xp, layout, bits, negative)
+
+
+def plus(xp: Integers, layout: Layout, x: Array, y: Array) -> Array:
+    """x + y of any numbers, rounded once; infinities and NaN as in IEEE 754, NaN canonical."""
+    mask, infinity = layout.magnitude_mask, layout.infinity
+    x_magnitude, y_magnitude = x & mask, y & mask
+    infinite_x, infinite_y = x_magnitude == infinity, y_magnitude == infinity
+    undefined = (x_magnitude > infinity) | (y_magnitude > infinity) | (infinite_x & infinite_y & ((x ^ y) < 0))
+    found = xp.where(infinite_x, x, xp.where(infinite_y, y, add(xp, layout, x, y)))
+    return xp.where(undefined, layout.nan, found)

@@ -1,6 +1,7 @@
 """Which backend serves an object, without importing a framework the user never imported."""
 
 import sys
+from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -13,27 +14,32 @@ def backend_of(x: Any) -> ModuleType:
 
     The class hierarchy finds parameters, tracers and subclasses as well.
     """
-    return import_module(f".backends.{_backend_name(x)}", __package__)
+    return _backend(type(x), "")
 
 
 def scaled_backend_of(x: Any) -> ModuleType:
     """The module for scaled formats of x."""
-    return import_module(f".backends.{_backend_name(x)}_scaled", __package__)
+    return _backend(type(x), "_scaled")
 
 
 def complex_backend_of(x: Any) -> ModuleType:
     """The module for complex numbers of x."""
-    return import_module(f".backends.{_backend_name(x)}_complex", __package__)
+    return _backend(type(x), "_complex")
 
 
 def residual_backend_of(x: Any) -> ModuleType:
     """The module for residual stacks of x."""
-    return import_module(f".backends.{_backend_name(x)}_residual", __package__)
+    return _backend(type(x), "_residual")
+
+
+def transforms_backend_of(x: Any) -> ModuleType:
+    """The module for transforms of x."""
+    return _backend(type(x), "_transforms")
 
 
 def packing_backend_of(x: Any) -> ModuleType:
     """The module that packs codes of x."""
-    return packing_backend(_backend_name(x))
+    return packing_backend(_library(type(x)))
 
 
 def packing_backend(library: str) -> ModuleType:
@@ -41,8 +47,13 @@ def packing_backend(library: str) -> ModuleType:
     return import_module(f".backends.{library}_packing", __package__)
 
 
-def _backend_name(x: Any) -> str:
-    for base in type(x).__mro__:
+@lru_cache(maxsize=256)
+def _backend(kind: type, suffix: str) -> ModuleType:
+    return import_module(f".backends.{_library(kind)}{suffix}", __package__)
+
+
+def _library(kind: type) -> str:
+    for base in kind.__mro__:
         name = _BACKENDS.get(base.__module__.partition(".")[0])
         if name is not None:
             return name

@@ -23,6 +23,17 @@ class Scales:
 
 
 @dataclass(frozen=True, slots=True)
+class Amax:
+    """The largest magnitude that a format with one scale for the tensor goes by, in place of that of the data.
+
+    Args:
+        value: a number >= 0 or an array of one, as the caller gave it.
+    """
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Encoded:
     """An array as codes: what `encode` makes of a scaled or complex format, and `decode` reads.
 

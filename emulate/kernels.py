@@ -171,6 +171,9 @@ def encode_grid(xp: Integers, layout: Layout, grid: Grid, bits: Array, nan_code:
 def magnitude_code(xp: Integers, layout: Layout, grid: Grid, parts: Parts) -> Array:
     """Codes of magnitudes on the grid, the bits of infinity read as the next power of two."""
     kept = parts.significand >> xp.clip(_shift(xp, layout, grid, parts), 0, layout.mantissa_bits + 1)
+    # the most negative integer may be 2**(M + 1) steps, of which S counts every other one
+    twice = parts.unit_field - layout.mantissa_bits > grid.quantum_field
+    kept = kept << xp.integer(twice & (parts.leading_field < grid.min_field))
     binade = xp.clip(parts.leading_field - grid.min_field, 0, 1 << 20)
     return kept + (binade << grid.mantissa_bits) - ((1 - grid.zero) << grid.mantissa_bits)
 

@@ -9,12 +9,17 @@ from math import gcd, prod
 from typing import Any
 
 from ..formats.catalogue import AnyFormat
+from ..formats.catalogue import format as any_format
+from ..formats.codebooks import ChannelCodebooks
 from ..formats.complexes import ComplexFormat
+from ..formats.residual import ResidualFormat
 from ..formats.scaled import ScaledFormat
 from .dispatch import packing_backend_of
 from .encoded import Encoded
 from .quantize import decode, encode
 from .views import grouped, view_of
+
+NOT_PLAIN = (ScaledFormat, ComplexFormat, ResidualFormat, ChannelCodebooks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +145,40 @@ def pack(x: Any, fmt: str | AnyFormat | None = None, **options: Any) -> Packed:
     else:
         if fmt is None:
             raise TypeError("pack needs a format; pass its name")
+        direct = _streamed(x, fmt, options)
+        if direct is not None:
+            return direct
         codes = _as_encoded(x, fmt, options)
     widths = stream_bits(codes.fmt, codes.dtype)
     streams = {name: pack_codes(array.reshape(-1), widths[name]) for name, array in codes.arrays.items()}
     return Packed(codes.fmt, tuple(codes.shape), codes.dtype, streams)
 
 
+def _streamed(x: Any, fmt: Any, options: dict[str, Any]) -> Packed | None:
+    """Codes of an unscaled format of at most 8 bits without an array of codes, where the backend can."""
+    from .dispatch import backend_of
+    from .scaled_plan import Options, plan_for
+
+    backend, packing = backend_of(x), packing_backend_of(x)
+    known = set(options) <= {"rounding", "overflow", "nan"} and not isinstance(x, tuple)
+    resolved = any_format(fmt)
+    if (
+        not known
+        or not hasattr(packing, "stream_of")
+        or isinstance(resolved, NOT_PLAIN)
+        or resolved.bits in (8, 16, 32)
+    ):
+        return None
+    array = backend.as_array(x)
+    dtype = backend.dtype_name(array)
+    plan: Any = plan_for(resolved, dtype, Options(options.get("rounding"), None, options.get("overflow"), codes=True))
+    if plan.draws:
+        return None
+    stream = packing.stream_of(array, plan, options.get("nan"))
+    return None if stream is None else Packed(resolved, tuple(array.shape), dtype, {"elements": stream})
+
+
 def _as_encoded(x: Any, fmt: Any, options: dict[str, Any]) -> Encoded:
-    from ..formats.catalogue import format as any_format
     from .dispatch import backend_of
 
     resolved = any_format(fmt)

@@ -1,7 +1,7 @@
 """What one call asks for, checked and free of any framework."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..formats.exact import OVERFLOWS, default_overflow
 from ..formats.integers import IntFormat
@@ -19,9 +19,9 @@ STE = ("clip", "identity")
 """Gradient estimators of `quantize`: straight through inside the range, or everywhere."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """One quantization, all names resolved.
+    """One quantization, all names resolved; compared by identity, so that what follows from it can be kept.
 
     Args:
         fmt: the format, or its traced integers.
@@ -51,15 +51,34 @@ class Plan:
         """The rounding as the kernels read it."""
         return mode_of(self.rounding, self.layout.work_width)
 
+    @property
+    def draws(self) -> bool:
+        """Whether it reads random words."""
+        return self.rounding.stochastic
 
-@dataclass(frozen=True, slots=True)
-class Randomness:
+
+class Randomness(NamedTuple):
     """Where the random bits of a call come from, as the user gave it; see `philox`."""
 
     seed: Any = None
     step: Any = 0
     stream: Any = 0
     offset: Any = 0
+
+
+def spelled(name: Any) -> str:
+    """The format's name that a tensor of characters holds; `traced.format_data` makes it.
+
+    Raises:
+        TypeError: any other tensor or array.
+    """
+    try:
+        return bytes(name.tolist()).rstrip(b"\0").decode("ascii")
+    except (TypeError, ValueError):
+        raise TypeError(
+            "fmt: expected a format, its name, or what hu.format_data(fmt, library='torch') makes, "
+            f"got {type(name).__name__} of {getattr(name, 'dtype', 'no dtype')}"
+        ) from None
 
 
 def make_plan(

@@ -1,5 +1,7 @@
 """`quantize`, `encode`, `decode` and `scales`: the one place where arguments are checked."""
 
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,16 +13,21 @@ from ..formats.complexes import ComplexFormat
 from ..formats.residual import RESIDUAL, ResidualFormat
 from ..formats.rounding import Rounding
 from ..formats.scaled import ScaledFormat
+from ..formats.transform import Hadamard
 from .channels import decode_channels, encode_channels, quantize_channels
 from .complexes import decode_complex, encode_complex, quantize_complex, quantize_complex_compiled
 from .dispatch import backend_of, scaled_backend_of, torch_is_compiling
-from .encoded import Encoded, Scales
+from .encoded import Amax, Encoded, Scales
 from .layouts import LAYOUTS, fits, require_fit
-from .plan import Plan, Randomness, dtype_name, layout_named
+from .plan import Randomness, dtype_name, layout_named
 from .residual import quantize_residual
-from .scaled_plan import Options, ScaledPlan, plan_for
+from .scaled_plan import Options, ScaledPlan, check_amax, check_randomness, plan_for
 from .scaled_tables import TracedScaled
 from .tables import TracedFormat
+from .transforms import quantize_pieces, transform_first
+
+_WITHOUT_AMAX = (ComplexFormat, ResidualFormat, ChannelCodebooks)
+_AMAX_IS_FOR = "amax= is for real arrays in scaled formats; leave it out, or quantize the parts apart"
 
 
 def quantize(
@@ -34,10 +41,12 @@ def quantize(
     stream: Any = 0,
     offset: Any = 0,
     scale: Any = None,
+    amax: Any = None,
     scale_rounding: str | Rounding | None = None,
     axis: int | tuple[int, ...] | None = None,
     pad: bool = False,
     ste: str | None = None,
+    transform: str | Hadamard | None = None,
     out: Any = None,
     out_dtype: Any = None,
 ) -> Any:
@@ -50,7 +59,7 @@ def quantize(
         x: float16, bfloat16, float32 or float64; a NumPy array, torch tensor or JAX array of any shape
             and strides, or a scalar or list, which come back as NumPy. Complex arrays, and pairs
             (re, im) of arrays, are rounded by component, or by phase in a complex format.
-        fmt: a format or its name, see `halfulp.format`; in JAX also a traced one, see `format_data`.
+        fmt: a format or its name, see `halfulp.format`; in JAX and torch also one as data, see `format_data`.
         rounding: nearest_even, nearest_away, nearest_zero, toward_zero, away, up, down, to_odd,
             stochastic, stochastic_equal, or a `Rounding` such as `halfulp.stochastic(bits=8)`. Default:
             the format's own, which is nearest_even for all but HiF4.
@@ -64,12 +73,18 @@ def quantize(
             first element, or a `Shard`. Seed, step, stream and offset do nothing to deterministic modes.
         scale: of a scaled format: the scales to use in place of those of the data, as `scales` returns
             them, or an array of one number a block.
+        amax: of a format with one scale, or one outer scale, for the tensor: the largest magnitude to go by in
+            place of that of x, such as one that all ranks agreed on or that of an earlier step. One finite
+            number >= 0; larger elements saturate.
         scale_rounding: of a scaled format: a rounding of the ideal scales in place of the format's rule.
         axis: of a scaled format: the axis, or axes, along which its blocks run.
         pad: whether a last block may be ragged; it is then scaled by the elements it has.
         ste: the gradient of a straight-through estimator: 'clip' passes where the magnitude rounds to at
             most the largest value, 'identity' everywhere. Default: 'clip', but 'identity' where scales
             follow the data.
+        transform: what `hadamard` does to x first, in float32 (float64 for float64 input) and without rounding to
+            x's dtype; the result stays in the transformed basis. It runs along the axis of the blocks where that is
+            a single one, else along `axis`, by default the last. Random signs take seed and step.
         out: array the result is written to and returned; x itself to work in place. Not for JAX.
         out_dtype: dtype of the result where it is not x's.
 
@@ -89,10 +104,23 @@ def quantize(
         >>> quantize([0.3, 1.75, 5.0, 127.0], "int8_per_tensor")
         array([  0.,   2.,   5., 127.])
     """
+    if scale is not None and amax is not None:
+        raise ValueError("scale= and amax= say the same twice; leave one out")
+    if transform is not None:
+        options = Options(rounding, scale_rounding, overflow, out_dtype, ste, axis, pad, scale is not None)
+        randomness = Randomness(seed, step, stream, offset)
+        found = quantize_pieces(x, fmt, transform, options, randomness, out) if amax is None else None
+        if found is not None:
+            return found
+        x, axis, dtype = transform_first(x, fmt, transform, axis, seed, step)
+        out_dtype = dtype if out_dtype is None else out_dtype
     if torch_is_compiling():
         from .backends.torch import quantize_compiled
 
-        if isinstance(fmt, ResidualFormat) or fmt in RESIDUAL:
+        residual = isinstance(fmt, ResidualFormat) or (isinstance(fmt, str) and fmt in RESIDUAL)
+        if amax is not None and (residual or isinstance(x, tuple) or x.is_complex()):
+            raise ValueError(_AMAX_IS_FOR)
+        if residual:
             options = Options(rounding, scale_rounding, overflow, out_dtype, ste, axis, pad, scale is not None)
             stack: Any = RESIDUAL[fmt] if isinstance(fmt, str) else fmt
             return quantize_residual(x, stack, options, Randomness(seed, step, stream, offset), out, quantize)
@@ -100,27 +128,34 @@ def quantize(
             options = Options(rounding, scale_rounding, overflow, out_dtype, ste, axis, pad, scale is not None)
             return quantize_complex_compiled(x, fmt, options, Randomness(seed, step, stream, offset), quantize)
         return quantize_compiled(
-            x, fmt, rounding, overflow, seed, step, stream, offset, scale, scale_rounding, axis, pad,
+            x, fmt, rounding, overflow, seed, step, stream, offset, scale, amax, scale_rounding, axis, pad,
             ste, out, out_dtype,
         )  # fmt: skip
     options = Options(rounding, scale_rounding, overflow, out_dtype, ste, axis, pad, scale is not None)
     randomness = Randomness(seed, step, stream, offset)
-    if _is_complex(x, fmt):
+    resolved = any_format(fmt) if isinstance(fmt, str) else fmt
+    if amax is not None and (isinstance(resolved, _WITHOUT_AMAX) or _is_complex(x)):
+        raise ValueError(_AMAX_IS_FOR)
+    if isinstance(resolved, ComplexFormat) or _is_complex(x):
         return quantize_complex(x, fmt, options, randomness, out, quantize)
-    if isinstance(fmt, str | ResidualFormat) and isinstance(resolved := any_format(fmt), ResidualFormat):
+    if isinstance(resolved, ResidualFormat):
         return _as_given(x, quantize_residual(x, resolved, options, randomness, out, quantize), out)
-    if isinstance(fmt, ChannelCodebooks):
-        return quantize_channels(x, fmt, options, randomness, out, quantize)
+    if isinstance(resolved, ChannelCodebooks):
+        return quantize_channels(x, resolved, options, randomness, out, quantize)
     backend = backend_of(x)
     array = backend.as_array(x)
     if isinstance(fmt, TracedFormat | TracedScaled) and not hasattr(backend, "traced"):
         raise TypeError("traced formats are for JAX arrays; pass a format or its name")
     plan = plan_for(fmt, backend.dtype_name(array), options)
-    _check_randomness(plan, randomness)
+    check_randomness(plan, randomness)
     if out is not None:
         backend.check_out(out, array, plan.target.name)
+    given = scale
+    if amax is not None:
+        check_amax(plan)
+        given = Amax(amax)
     if isinstance(plan, ScaledPlan):
-        return _as_given(x, scaled_backend_of(x).quantize(array, plan, randomness, scale, out), out)
+        return _as_given(x, scaled_backend_of(x).quantize(array, plan, randomness, given, out), out)
     return _as_given(x, backend.quantize(array, plan, randomness, out), out)
 
 
@@ -138,13 +173,14 @@ def encode(
     axis: int | tuple[int, ...] | None = None,
     pad: bool = False,
     nan: float | None = None,
+    transform: str | Hadamard | None = None,
     out: Any = None,
 ) -> Any:
     """Round every element of x and return the codes, one unsigned integer an element.
 
     Args:
-        x, fmt, rounding, overflow, seed, step, stream, offset, scale_rounding, axis, pad: as in `quantize`;
-            the values need not fit the dtype of x.
+        x, fmt, rounding, overflow, seed, step, stream, offset, scale_rounding, axis, pad, transform: as in
+            `quantize`; the values need not fit the dtype of x.
         nan: the number whose code stands for NaN in a format without NaN. Under `jax.jit` such formats
             need it, since a trace cannot look for NaN; a scale that has a NaN marks the blocks that hold one.
         out: integer array of the codes' dtype to write to; not for scaled formats.
@@ -164,18 +200,25 @@ def encode(
     """
     if isinstance(fmt, TracedFormat | TracedScaled):
         raise TypeError("encode needs a format that is not traced; pass its name")
+    if transform is not None:
+        x, axis, dtype = transform_first(x, fmt, transform, axis, seed, step)
+        codes = encode(
+            x, fmt, rounding=rounding, overflow=overflow, seed=seed, step=step, stream=stream, offset=offset,
+            scale_rounding=scale_rounding, axis=axis, pad=pad, nan=nan, out=out,
+        )  # fmt: skip
+        return replace(codes, dtype=dtype) if isinstance(codes, Encoded) else codes
     options = Options(rounding, scale_rounding, overflow, axis=axis, pad=pad, codes=True)
     randomness = Randomness(seed, step, stream, offset)
     if isinstance(any_format(fmt), ComplexFormat):
         return encode_complex(x, fmt, options)
-    if isinstance(x, tuple) and _is_complex(x, fmt):
+    if isinstance(x, tuple) and _is_complex(x):
         raise TypeError("encode takes real numbers in a real format; encode the real and imaginary parts apart")
     if isinstance(fmt, ChannelCodebooks):
         return encode_channels(x, fmt, options, randomness, nan, out, encode)
     backend = backend_of(x)
     array = backend.as_array(x)
     plan = plan_for(fmt, backend.dtype_name(array), options)
-    _check_randomness(plan, randomness)
+    check_randomness(plan, randomness)
     if isinstance(plan, ScaledPlan):
         if out is not None:
             raise ValueError(f"{plan.name}: codes of scaled formats are several arrays; leave out out=")
@@ -253,13 +296,14 @@ def scales(
     scale_rounding: str | Rounding | None = None,
     axis: int | tuple[int, ...] | None = None,
     pad: bool = False,
+    transform: str | Hadamard | None = None,
 ) -> Scales:
     """The scales that `quantize` would use, to look at or to pass to it as `scale=`.
 
     Args:
         x: as in `quantize`, of one or more elements.
         fmt: a scaled format or its name.
-        seed, step, stream, offset, scale_rounding, axis, pad: as in `quantize`.
+        seed, step, stream, offset, scale_rounding, axis, pad, transform: as in `quantize`.
 
     Returns:
         `Scales` in float32 (float64 for float64 input), over the grid of blocks; 0 for blocks that are
@@ -272,6 +316,8 @@ def scales(
         >>> scales([0.5, -3.0, 448.0, 0.0], "mxfp4", pad=True).decode
         array([64.])
     """
+    if transform is not None:
+        x, axis, _ = transform_first(x, fmt, transform, axis, seed, step)
     backend = backend_of(x)
     array = backend.as_array(x)
     plan = plan_for(fmt, backend.dtype_name(array), Options(None, scale_rounding, axis=axis, pad=pad))
@@ -279,28 +325,23 @@ def scales(
         name = "a traced format" if isinstance(plan.fmt, TracedFormat) else plan.fmt.name
         raise ValueError(f"{name} has no scales; expected a scaled format, e.g. 'mxfp4' or 'int8_per_row'")
     randomness = Randomness(seed, step, stream, offset)
-    _check_randomness(plan, randomness)
+    check_randomness(plan, randomness)
     return scaled_backend_of(x).find_scales(array, plan, randomness)
 
 
-def _is_complex(x: Any, fmt: Any) -> bool:
-    if isinstance(fmt, str | ScaledFormat | ComplexFormat) and isinstance(any_format(fmt), ComplexFormat):
-        return True
+def _is_complex(x: Any) -> bool:
+    """Whether x holds complex numbers, or is a pair of arrays."""
     if isinstance(x, tuple):
         return bool(x) and all(hasattr(part, "dtype") for part in x)
     if isinstance(x, list):
         return np.iscomplexobj(x)
     dtype = getattr(x, "dtype", None)
-    return isinstance(x, complex) or (dtype is not None and "complex" in str(dtype))
+    return isinstance(x, complex) or (dtype is not None and _is_complex_dtype(dtype))
 
 
-def _check_randomness(plan: Plan | ScaledPlan, randomness: Randomness) -> None:
-    modes = [plan.rounding, plan.scale_rounding] if isinstance(plan, ScaledPlan) else [plan.rounding]
-    for mode in modes:
-        if mode is not None and mode.stochastic and randomness.seed is None:
-            raise ValueError(f"rounding {mode.name!r} needs a seed; pass seed=0, and step= to vary it")
-    if isinstance(randomness.offset, int) and randomness.offset < 0:
-        raise ValueError(f"expected offset >= 0, got {randomness.offset}")
+@lru_cache(maxsize=64)
+def _is_complex_dtype(dtype: Any) -> bool:
+    return "complex" in str(dtype)
 
 
 def _as_given(x: Any, result: Any, out: Any) -> Any:

@@ -1,7 +1,9 @@
 """What one call on a scaled format asks for, checked and free of any framework."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import lru_cache
+from types import NoneType
+from typing import Any, NamedTuple
 
 from ..formats.catalogue import format as any_format
 from ..formats.codebooks import ChannelCodebooks
@@ -15,17 +17,17 @@ from ..formats.scaled import ScaledFormat
 from ..formats.suggest import unknown
 from .codebook_tables import Codebook
 from .layouts import LAYOUTS, Layout, fits
-from .plan import STE, Plan, dtype_name, layout_named, make_plan
-from .scaled_tables import ScaledTable, Structure, TracedScaled, structure_of, tabulate_scaled
+from .plan import STE, Plan, Randomness, dtype_name, layout_named, make_plan, spelled
+from .scaled_tables import ScaledTable, Structure, TracedScaled, structure_of, tabulate_scaled, takes_amax
 from .tables import Mode, TracedFormat, mode_of
 
 OVERFLOWS = ("saturate", "special")
 """What elements beyond the largest become in scaled formats."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ScaledPlan:
-    """One quantization to a scaled format, all names resolved.
+    """One quantization to a scaled format, all names resolved; compared by identity, as `Plan`.
 
     Args:
         fmt: the format, or its traced integers.
@@ -67,9 +69,13 @@ class ScaledPlan:
         """Whether scales draw random words."""
         return self.scale_rounding is not None and self.scale_rounding.stochastic
 
+    @property
+    def draws(self) -> bool:
+        """Whether it reads random words."""
+        return self.rounding.stochastic or self.random_scales
 
-@dataclass(frozen=True, slots=True)
-class Options:
+
+class Options(NamedTuple):
     """What a call says besides its format, as the user typed it; see `quantize.quantize`."""
 
     rounding: Any = None
@@ -100,6 +106,25 @@ def plan_for(fmt: Any, source: str, options: Options) -> Plan | ScaledPlan:
     Raises:
         ValueError, TypeError: as the functions of `quantize` say.
     """
+    return (_kept_plan if _is_key(fmt, options) else _plan)(fmt, source, options)
+
+
+def _is_key(fmt: Any, options: "Options") -> bool:
+    """Whether both can be looked up: names and formats, no arrays and no lists."""
+    if not isinstance(fmt, str) and hasattr(fmt, "tolist"):
+        return False
+    if type(options.axis) not in (int, tuple, NoneType):  # 1 == 1.0 == True
+        return False
+    try:
+        hash((fmt, options))
+    except TypeError:
+        return False
+    return True
+
+
+def _plan(fmt: Any, source: str, options: Options) -> Plan | ScaledPlan:
+    if hasattr(fmt, "tolist"):
+        fmt = spelled(fmt)
     resolved = fmt if isinstance(fmt, TracedFormat | TracedScaled) else any_format(fmt)
     if isinstance(resolved, ComplexFormat):
         raise TypeError(f"{resolved.name} is for complex numbers; pass a complex array or a pair (re, im)")
@@ -113,6 +138,28 @@ def plan_for(fmt: Any, source: str, options: Options) -> Plan | ScaledPlan:
     return make_plan(
         resolved, options.rounding, options.overflow, source, options.out_dtype, options.ste, options.codes
     )  # fmt: skip
+
+
+_kept_plan = lru_cache(maxsize=1024)(_plan)
+"""Plans of earlier calls: for a small array finding the plan takes longer than rounding."""
+
+
+def check_amax(plan: Plan | ScaledPlan) -> None:
+    """Raise unless a given largest magnitude decides about a scale."""
+    if isinstance(plan, ScaledPlan) and takes_amax(plan.structure):
+        return
+    name = plan.name if isinstance(plan, ScaledPlan) else getattr(plan.fmt, "name", "a traced format")
+    raise ValueError(f"{name} has no scale for the whole tensor, so amax= says nothing; leave it out")
+
+
+def check_randomness(plan: Plan | ScaledPlan, randomness: Randomness) -> None:
+    """Raise for a stochastic mode without a seed, and for a negative offset."""
+    modes = [plan.rounding, plan.scale_rounding] if isinstance(plan, ScaledPlan) else [plan.rounding]
+    for mode in modes:
+        if mode is not None and mode.stochastic and randomness.seed is None:
+            raise ValueError(f"rounding {mode.name!r} needs a seed; pass seed=0, and step= to vary it")
+    if isinstance(randomness.offset, int) and randomness.offset < 0:
+        raise ValueError(f"expected offset >= 0, got {randomness.offset}")
 
 
 def make_scaled_plan(fmt: ScaledFormat | TracedScaled, source: str, options: Options) -> ScaledPlan:

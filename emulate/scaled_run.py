@@ -1,5 +1,6 @@
 """One scaled quantization over whole arrays, for any backend: split, find scales, round elements, join."""
 
+from functools import lru_cache
 from typing import Any
 
 from . import numbers
@@ -14,6 +15,7 @@ from .tables import Mode
 from .views import grouped, view_of
 
 
+@lru_cache(maxsize=1024)
 def work_of(plan: ScaledPlan, shape: tuple[int, ...]) -> Work:
     """What is static for an array of that shape.
 

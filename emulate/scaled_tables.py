@@ -20,7 +20,7 @@ from ..formats.floats import FloatFormat
 from ..formats.integers import IntFormat
 from ..formats.listing import is_listed
 from ..formats.rounding import ROUNDINGS
-from ..formats.scaled import Element, ScaledFormat
+from ..formats.scaled import TENSOR, Element, ScaledFormat
 from .layouts import Layout
 from .tables import Codebook, Grid, Int, Mode, mode_of, stack, tabulate
 
@@ -79,6 +79,7 @@ class ScaledTable(NamedTuple):
         epsilon, static: numbers of the rule, or of 1 where it has none.
         factors: (n,) of a search.
         levels: codes of an asymmetric element less one, as an integer.
+        amax: the largest magnitude of the tensor where the caller knows it, else -1.
     """
 
     element: Grid | Codebook
@@ -95,6 +96,7 @@ class ScaledTable(NamedTuple):
     static: Int
     factors: Int
     levels: Int
+    amax: Int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,12 @@ def stack_scaled(tables: Sequence[ScaledTable]) -> ScaledTable:
     found["outer"] = None if tabular["outer"][0] is None else stack(tabular["outer"])
     found |= {name: type(tabular[name][0])(*map(np.array, zip(*tabular[name]))) for name in ("fit", "mode")}
     return ScaledTable(**found)
+
+
+def takes_amax(structure: Structure) -> bool:
+    """Whether there is one scale for the tensor, at some level, that follows the largest magnitude."""
+    whole = structure.blocks if structure.outer is None else structure.outer
+    return whole == TENSOR and structure.statistic == "absmax" and not structure.zero_point
 
 
 def structure_of(fmt: ScaledFormat) -> Structure:

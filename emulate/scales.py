@@ -13,7 +13,7 @@ from .arithmetic import add, divide, multiply, normalized
 from .kernels import round_to_grid
 from .layouts import LAYOUTS, Layout
 from .numbers import Array, Arrays, convert, count_of, power_bits
-from .scaled_tables import ScaledTable, Structure
+from .scaled_tables import ScaledTable, Structure, takes_amax
 from .statistics import Statistic, one
 from .tables import Grid, Mode, mode_of
 from .views import View
@@ -88,7 +88,7 @@ def scales_of(
         return _hif4(xp, work, table, bits, found, draw)
     ideal, outer = _fit(xp, work, table, found, draw), None
     if work.groups is not None:
-        outer = _outer(xp, work, work.groups, table, ideal, ~(found.zero | found.bad))
+        outer = _outer(xp, work, work.groups, table, ideal, ~(found.zero | found.bad), draw)
         ideal = divide(xp, work.layout, ideal, _over_grid(xp, work, _safe(xp, work, outer)), largest=True)
 
     def with_factor(factor: Array) -> BlockScales:
@@ -172,13 +172,25 @@ def _nearest(xp: Arrays, layout: Layout, grid: Grid, bits: Array) -> Array:
     return round_to_grid(xp, layout, grid, _nonzero(xp, grid, bits), mode, "saturate")
 
 
-def _outer(xp: Arrays, work: Work, groups: View, table: ScaledTable, ideal: Array, alive: Array) -> Array:
+def _outer(
+    xp: Arrays, work: Work, groups: View, table: ScaledTable, ideal: Array, alive: Array, draw: Draw | None
+) -> Array:
     """S: the largest ideal scale of a group over `scale_goal`, in the outer format; 0 where there is none."""
     if table.outer is None:
         raise ValueError("a single level of scales has no outer one")
     top = xp.largest(groups.split(xp, xp.where(alive, ideal, 0)), groups.block_axes)
+    if takes_amax(work.structure):
+        top = xp.where(top * 0 + table.amax < 0, top, _ideal_of_amax(xp, work, table, top, draw))
     quotient = divide(xp, work.layout, _safe(xp, work, top), table.scale_goal + top * 0, largest=True)
     return xp.where(top == 0, 0, _nearest(xp, work.layout, table.outer, quotient))
+
+
+def _ideal_of_amax(xp: Arrays, work: Work, table: ScaledTable, like: Array, draw: Draw | None) -> Array:
+    """The ideal scale of a block whose largest magnitude is the given one; 0 for 0."""
+    amax = xp.maximum(like * 0 + table.amax, 0)
+    never = amax < 0
+    found = Statistic(_safe(xp, work, amax), amax, amax * 0, never, never)
+    return xp.where(amax == 0, 0, _fit(xp, work, table, found, draw))
 
 
 def _over_grid(xp: Arrays, work: Work, outer: Array) -> Array:
@@ -226,6 +238,8 @@ def _nvidia(xp: Arrays, work: Work, table: ScaledTable, found: Statistic, draw: 
     bad = found.top > layout.infinity
     top = xp.where(bad, 0, found.top)
     whole = xp.largest(work.groups.split(xp, top), work.groups.block_axes)
+    if takes_amax(work.structure):
+        whole = xp.where(whole * 0 + table.amax < 0, whole, table.amax)
     usable = (whole > 0) & (whole < layout.infinity)
     safe = xp.where(usable, whole, one(layout))
     s_enc = xp.where(usable, divide(xp, layout, table.numerator + whole * 0, safe, largest=True), one(layout))

@@ -15,7 +15,7 @@ import numpy as np
 from .arithmetic import divide, normalized
 from .layouts import Layout
 from .numbers import Array, Arrays, with_sign
-from .scaled_tables import ScaledTable, Structure, nearest_bits
+from .scaled_tables import ScaledTable, Structure, nearest_bits, takes_amax
 from .views import View
 
 SMALLEST_TERM = 100
@@ -61,6 +61,8 @@ def statistic(
     if structure.statistic == "static":
         never = top < 0
         return Statistic(top * 0 + table.static, top, top * 0, never, never)
+    if structure.outer is None and takes_amax(structure):
+        top = xp.where((top >= layout.infinity) | (top * 0 + table.amax < 0), top, table.amax)
     bad = top >= layout.infinity
     low = top * 0
     if structure.zero_point:

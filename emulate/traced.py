@@ -7,30 +7,35 @@ from ..formats.catalogue import AnyFormat
 from ..formats.catalogue import format as any_format
 from ..formats.complexes import ComplexFormat
 from ..formats.scaled import ScaledFormat
+from ..formats.suggest import unknown
 from .layouts import Layout, require_fit
 from .plan import dtype_name, layout_named
-from .scaled_plan import work_layout
+from .scaled_plan import Options, plan_for, work_layout
 from .scaled_tables import TracedScaled, stack_scaled, structure_of, tabulate_scaled
-from .tables import TracedFormat, stack, tabulate
+from .tables import stack, tabulate
 
 
 def format_data(
-    formats: str | AnyFormat | Sequence[str | AnyFormat], dtype: Any = "float32"
-) -> TracedFormat | TracedScaled:
-    """A format, or a stack of formats, as a pytree of integers for `quantize` in JAX.
+    formats: str | AnyFormat | Sequence[str | AnyFormat], dtype: Any = "float32", *, library: str = "jax"
+) -> Any:
+    """A format, or a stack of formats, as data, so that one compiled program serves all.
 
-    One compiled program then serves every format, and `jax.vmap` maps over a stack.
+    For JAX a pytree of integers, over a stack of which `jax.vmap` maps. For torch a tensor that holds the
+    format's name, which a function under `torch.compile` takes as an argument without being compiled anew.
 
     Args:
         formats: one format or name, or a sequence of them. Floats and integers stack with each other,
             codebooks with codebooks, scaled formats with those that share blocks, rule and order.
         dtype: dtype of the arrays that will be quantized.
+        library: 'jax' or 'torch'; for torch one format, no sequence.
 
     Returns:
-        A pytree of int32 (int64 for float64); with a leading axis where a sequence was given.
+        A pytree of int32 (int64 for float64); with a leading axis where a sequence was given. For torch a uint8
+        tensor on the CPU.
 
     Raises:
-        ValueError: values that do not fit the dtype, an empty sequence, or formats that do not stack.
+        ValueError: values that do not fit the dtype, an empty sequence, formats that do not stack, or an unknown
+            library.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -38,7 +43,11 @@ def format_data(
         >>> jax.vmap(lambda fmt: quantize(jnp.float32(2.6), fmt))(stack).tolist()
         [3.0, 3.0]
     """
+    if library not in ("jax", "torch"):
+        raise ValueError(unknown("library", str(library), ("jax", "torch")))
     layout = layout_named(dtype_name(dtype), "dtype")
+    if library == "torch":
+        return _spelled_out(formats, layout)
     single = isinstance(formats, str) or not isinstance(formats, Sequence)
     resolved = [any_format(fmt) for fmt in ([formats] if single else formats)]  # pyright: ignore
     if not resolved:
@@ -53,6 +62,25 @@ def format_data(
         require_fit(fmt, layout)
     tables = [tabulate(fmt, layout) for fmt in resolved]
     return jax_backend.traced(tables[0] if single else stack(tables), layout)
+
+
+def _spelled_out(fmt: Any, layout: Layout) -> Any:
+    """The name of a format as a tensor of characters; padded, so that most names have one shape."""
+    if not isinstance(fmt, str) and isinstance(fmt, Sequence):
+        raise ValueError("for torch expected one format, got a sequence; make one tensor each")
+    resolved = any_format(fmt)
+    plan_for(resolved, layout.name, Options())
+    from .backends.torch_kernel import characters
+
+    return characters(resolved.name if _names(resolved.name, resolved) else resolved.spec)
+
+
+def _names(name: str, fmt: Any) -> bool:
+    """Whether the name, which is shorter than the spec of a list of values, means the format."""
+    try:
+        return any_format(name) == fmt
+    except ValueError:
+        return False
 
 
 def _scaled_data(formats: list[Any], source: Layout, single: bool) -> TracedScaled:

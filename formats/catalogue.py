@@ -2,6 +2,7 @@
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 from math import log10
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,17 @@ def format(name: "str | AnyFormat", **options: Any) -> Any:
         >>> format("mxfp4").bits_per_element()
         4.25
     """
+    if isinstance(name, str) and not options:
+        return _named(name)
+    return _found(name, options)
+
+
+@lru_cache(maxsize=1024)
+def _named(name: str) -> "AnyFormat":
+    return _found(name, {})
+
+
+def _found(name: Any, options: dict[str, Any]) -> "AnyFormat":
     found = name if isinstance(name, ScaledFormat | ComplexFormat | ResidualFormat | ChannelCodebooks) else None
     if isinstance(name, str):
         found = _parse_grouped(name.strip().lower())

@@ -2,10 +2,11 @@
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +23,10 @@ _PORTABLE_CHUNK = 1 << 16
 _THREADED_FROM = 1 << 20  # elements, a third of a millisecond of work; starting the threads takes a tenth
 
 
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+
 @dataclass(frozen=True, slots=True)
 class Noise:
     """Where the elements of a buffer lie in the random stream.
@@ -35,9 +40,9 @@ class Noise:
     row_starts: np.ndarray
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """One pass over a buffer: values to values, or to codes."""
+    """One kind of pass over buffers: values to values, or to codes. Compared by identity, to keep its worker."""
 
     table: Grid | Codebook
     layout: Layout
@@ -45,7 +50,6 @@ class Job:
     overflow: str | None
     encode: bool = False
     nan_code: int = -1
-    noise: Noise | None = None
 
     @property
     def mode(self) -> Mode:
@@ -53,49 +57,52 @@ class Job:
         return mode_of(self.rounding, self.layout.work_width)
 
 
-def run(job: Job, x: np.ndarray, out: np.ndarray) -> None:
+def run(job: Job, x: np.ndarray, out: np.ndarray, noise: Noise | None = None) -> None:
     """Write the results of x to out.
 
     Args:
         x: (n,) contiguous int16, int32 or int64, the bits of the layout.
         out: (n,) contiguous; the same bits dtype, or an unsigned one for codes. May be x itself.
+        noise: where the elements lie in the random stream; for stochastic modes.
     """
-    worker = _worker(job)
+    call = worker(job)
     if x.size < _THREADED_FROM:
-        worker(x, out, job.noise)
+        call(x, out, noise)
         return
-    pieces = list(_pieces(job, x, out))
-    with ThreadPoolExecutor(len(pieces)) as pool:  # made anew: a pool kept across calls would not survive a fork
-        for done in [pool.submit(worker, *piece) for piece in pieces]:
-            done.result()
+    rows = noise.row_starts.size if noise else 1
+    unit = x.size // rows if rows > 1 else 64  # rows stay whole where there is more than one
+    share(lambda lo, hi: call(x[lo:hi], out[lo:hi], _noise_part(noise, lo, hi, rows, unit)), bounds(x.size, unit))
+
+
+def flushes() -> bool:
+    """Whether this thread's processor flushes subnormals, as `torch.set_flush_denormal` makes it do."""
+    return bool(np.array([2.0**-126], np.float32) * np.float32(0.5) == 0)
+
+
+def threads() -> int:
+    """How many threads share large work: one for each processor of this process."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def bounds(size: int, unit: int) -> list[int]:
     """Where the share of each thread begins, and the end: multiples of a unit."""
     if size < _THREADED_FROM:
         return [0, size]
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = threads()
     return [size * k // count // unit * unit for k in range(count)] + [size]
 
 
-def in_threads(call: Callable, at: list[int], *buffers: np.ndarray) -> list:
-    """call of the parts of flat buffers between bounds, each part in a thread of its own."""
-    parts = [[buffer[lo:hi] for buffer in buffers] for lo, hi in itertools.pairwise(at)]
-    if len(parts) == 1:
-        return [call(*parts[0])]
-    with ThreadPoolExecutor(len(parts)) as pool:
-        return [done.result() for done in [pool.submit(call, *part) for part in parts]]
+def share(call: Callable[[int, int], Result], at: list[int]) -> list[Result]:
+    """call(lo, hi) of every share between bounds that is not empty, each in a thread of its own."""
+    return in_threads(lambda ends: call(*ends), [ends for ends in itertools.pairwise(at) if ends[0] < ends[1]])
 
 
-def _pieces(job: Job, x: np.ndarray, out: np.ndarray):
-    """Split a buffer, rows kept whole where there is more than one."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    rows = job.noise.row_starts.size if job.noise else 1
-    unit = x.size // rows if rows > 1 else 64
-    bounds = [x.size * k // count // unit * unit for k in range(count)] + [x.size]
-    for lo, hi in itertools.pairwise(bounds):
-        if hi > lo:
-            yield x[lo:hi], out[lo:hi], _noise_part(job.noise, lo, hi, rows, unit)
+def in_threads(call: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
+    """call of every part, each in a thread of its own; a single one in this thread."""
+    if len(parts) <= 1:
+        return [call(part) for part in parts]
+    with ThreadPoolExecutor(len(parts)) as pool:  # made anew: a pool kept across calls would not survive a fork
+        return list(pool.map(call, parts))
 
 
 def _noise_part(noise: Noise | None, lo: int, hi: int, rows: int, unit: int) -> Noise | None:
@@ -109,13 +116,17 @@ def _noise_part(noise: Noise | None, lo: int, hi: int, rows: int, unit: int) -> 
 Worker = Callable[[np.ndarray, np.ndarray, Noise | None], None]
 
 
-def _worker(job: Job) -> Worker:
+@lru_cache(maxsize=1024)
+def worker(job: Job) -> Worker:
+    """The call that does a job on one part of a buffer."""
     if isinstance(job.table, Codebook):
         return _portable(job) if job.rounding.stochastic else _compiled_codebook(job, job.table)
     p = parameters(job.table, job.layout, job.mode, job.overflow, job.nan_code)
-    if p is None:
+    if p is None or (job.encode and fills_the_significand(job.table, job.layout)):
         return _portable(job)
-    return _compiled_stochastic(job, p) if job.rounding.stochastic else _compiled_deterministic(job, p)
+    if job.rounding.stochastic:
+        return _compiled_stochastic(job, p)
+    return _compiled_codes(job, p) if job.encode else _compiled_deterministic(job, p)
 
 
 def same_on_both_sides(p: np.ndarray) -> bool:
@@ -126,8 +137,47 @@ def same_on_both_sides(p: np.ndarray) -> bool:
 def _compiled_deterministic(job: Job, p: np.ndarray) -> Worker:
     from .numba import deterministic
 
-    plain = p.dtype.type(0) if job.rounding == NEAREST_EVEN and same_on_both_sides(p) else None
-    return lambda x, out, noise: deterministic(x, out, p, plain, job.encode, np.may_share_memory(x, out))
+    plain = _plain(job, p)
+    return lambda x, out, noise: deterministic(x, out, p, plain, np.may_share_memory(x, out))
+
+
+def _plain(job: Job, p: np.ndarray) -> Any:
+    """What chooses the shorter program of nearest-even."""
+    return p.dtype.type(0) if job.rounding == NEAREST_EVEN and same_on_both_sides(p) else None
+
+
+def fills_the_significand(grid: Any, layout: Layout) -> bool:
+    """Whether codes are integers as wide as the significand: the next power of two has no more bits to count with."""
+    return bool(grid.twos_complement) and grid.code_bits > layout.mantissa_bits
+
+
+def _compiled_codes(job: Job, p: np.ndarray) -> Worker:
+    from .numba import deterministic_codes
+
+    codes, plain = code_parameters(p, job.table, job.layout), _plain(job, p)
+    return lambda x, out, noise: deterministic_codes(x, out, codes, plain)
+
+
+def packed(job: Job, x: np.ndarray, bits: int) -> np.ndarray | None:
+    """A dense stream of the codes of x (n,) in one pass, as `emulate.packing` defines it; None where that is not one.
+
+    Args:
+        bits: of a code, at most 8.
+    """
+    grid = isinstance(job.table, Grid) and not job.rounding.stochastic
+    p = parameters(job.table, job.layout, job.mode, job.overflow, job.nan_code) if grid else None
+    if p is None or bits > 8 or fills_the_significand(job.table, job.layout):
+        return None
+    from .numba import deterministic_packed
+
+    codes, plain = code_parameters(p, job.table, job.layout), _plain(job, p)
+    stream = np.empty(-(-x.size * bits // 8), np.uint8)
+
+    def part(lo: int, hi: int) -> None:
+        deterministic_packed(x[lo:hi], stream[lo // 8 * bits : -(-hi * bits // 8)], codes, plain, bits)
+
+    share(part, bounds(x.size, 64))
+    return stream
 
 
 def _compiled_stochastic(job: Job, p: np.ndarray) -> Worker:
@@ -147,7 +197,7 @@ def _compiled_stochastic(job: Job, p: np.ndarray) -> Worker:
 
 
 def _compiled_codebook(job: Job, book: Codebook) -> Worker:
-    from .numba import codebook
+    from .numba_lists import codebook
 
     p, thresholds = codebook_parameters(book, job.layout, job.mode)
     results = _results(job, book)
@@ -248,9 +298,19 @@ def parameters(grid: Grid, layout: Layout, mode: Mode, overflow: str | None, nan
         *(grid.max_positive, grid.max_negative, *finite, *infinite, sign if grid.negative_zero else 0),
         *_increment(mode),
         *(grid.min_field, grid.mantissa_bits if not grid.twos_complement else 0, grid.infinity_code, nan_code),
-        *(1 << (grid.code_bits - 1) if signed_float else 0, (1 << grid.code_bits) - 1, tiny_shift),
+        *(1 << (grid.code_bits - 1) if signed_float else 0, (1 << grid.code_bits) - 1, tiny_shift, quantum),
     ]
     return np.array(values, np.int64).astype(np.int64 if layout.work_width == 64 else np.int32)  # 32-bit codes wrap
+
+
+def code_parameters(p: np.ndarray, grid: Any, layout: Layout) -> np.ndarray:
+    """`parameters` for codes: what a magnitude may become as a code, NaN as a number that no code reaches."""
+    xp, no_code = NumpyIntegers(layout.work_width), -2
+    codes = p.copy()
+    codes[12:18] = kernels.encode_grid(xp, layout, grid, p[12:18], no_code)  # limits, and what lies beyond them
+    codes[32:] = kernels.encode_grid(xp, layout, grid, p[32:], no_code)
+    codes[3], codes[18] = no_code, p[29] if grid.negative_zero else 0
+    return codes
 
 
 def _increment(mode: Mode) -> list[int]:

@@ -13,21 +13,24 @@ from typing import Any
 
 import numpy as np
 
-from ...formats.rounding import ROUNDINGS, STOCHASTIC
+from ...formats.rounding import ROUNDINGS, STOCHASTIC, Rounding
 from ...formats.scaled import ScaledFormat
-from ..layouts import FLOAT32
+from ..layouts import BFLOAT16, FLOAT32, Layout
 from ..scaled_plan import ScaledPlan
+from ..scaled_run import work_of
 from ..scaled_tables import ScaledTable
-from ..scales import Work, power_scales
+from ..scales import power_scales
 from ..tables import Grid, mode_of
 from . import cpu
 from .integers import NumpyIntegers
-from .numpy import FLOATS
+from .places import Place, place_in
 
 _MODES = ("nearest_even", "nearest_away", "nearest_zero", "toward_zero")
-_MOST = 1 << 22
+MOST = 1 << 22
 """Elements of a block, at most, that one thread handles."""
 _POWERS = 512
+NOTHING = np.empty(0, np.float32)
+"""Where scales are not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,102 +46,77 @@ class Fused:
     powers: np.ndarray
     nvidia: bool
 
+    @property
+    def arguments(self) -> tuple[Any, Any, Any, Any, Any, Any, Any]:
+        """In the order of the kernels."""
+        return self.p, self.plain, self.book, self.sp, self.how, self.numbers, self.powers
+
 
 def fused(
-    bits: np.ndarray, plan: ScaledPlan, work: Work, noise: cpu.Noise | None, out: np.ndarray | None
+    bits: np.ndarray, plan: ScaledPlan, noise: cpu.Noise | None, out: np.ndarray | None, amax: int = -1
 ) -> np.ndarray | None:
     """Bits of the values where the fused kernel gives them exactly, else None.
 
     Args:
-        bits: of float32 numbers, any strides; of 16-bit ones where scales are powers of two, so that the values are
-            exact in float32 and rounded once on their way back.
+        bits: of float32 numbers, any strides.
         noise: where elements lie in the random stream; None for deterministic modes.
         out: where they go if they can go there directly; the caller looks whether they did.
+        amax: bits of the largest magnitude to go by in place of that of the data, or -1.
     """
-    if plan.source.width == 16 and plan.structure.shifts and plan.target in (plan.source, FLOAT32):
-        return _narrow(bits, plan, work, noise)
-    place = _place(bits, plan, work)
-    found = None if place is None else _arguments(plan)
-    if place is None or found is None or not bits.flags.c_contiguous or _flushes():
+    place = place_of(plan, bits.shape)
+    found = None if place is None else arguments(plan)
+    if place is None or found is None or not bits.flags.c_contiguous or cpu.flushes() or amax == 0:
         return None
     if noise is not None and noise.row_starts.size != 1:  # a slice of a larger array
         return None
     x = bits.reshape(-1)
     tops = np.empty(0, np.int32)
-    if found.nvidia or place.size > _MOST:
-        highest = _largest(x)
+    if found.nvidia or place.size > MOST or amax >= 0:
+        highest = largest(x, FLOAT32)
         if highest >= FLOAT32.infinity:
             return None
+        highest = highest if amax < 0 else amax
         if found.nvidia:
-            found = _with_outer(found, plan, highest)
+            found = with_outer(found, plan, highest)
             if found is None:
                 return None
-        if place.size > _MOST:
+        if place.size > MOST or (amax >= 0 and not found.nvidia):
             tops = np.array([highest], np.int32)
     direct = out is not None and out.flags.c_contiguous and not np.may_share_memory(out, x)  # x must survive a miss
     target = out.reshape(-1) if direct and out is not None else np.empty_like(x)
-    random = _random(noise)
+    random = random_start(noise)
     if place.columns > 1:
         missed = _columns(found, x, target, place, random)
     else:
-        missed = _rows(found, x, target, place.size, tops, random)
+        missed = rounded_rows(found, x, target, place.size, tops, random, NOTHING)
     return target.reshape(bits.shape) if missed == 0 else None
 
 
-def _narrow(bits: np.ndarray, plan: ScaledPlan, work: Work, noise: cpu.Noise | None) -> np.ndarray | None:
-    """`fused` of float16 and bfloat16 by way of float32; results beyond the dtype become its largest number."""
-    dtype = FLOATS[plan.source.name]
-    with np.errstate(invalid="ignore"):  # signalling NaN
-        wide = np.ascontiguousarray(bits).view(dtype).astype(np.float32)
-    found = fused(wide.view(np.int32), replace(plan, source=FLOAT32, target=FLOAT32), work, noise, None)
-    if found is None or plan.target is FLOAT32:
-        return found
-    largest = np.float32(plan.target.max)
-    return np.clip(found.view(np.float32), -largest, largest).astype(dtype).view(bits.dtype)
+@lru_cache(maxsize=1024)
+def in_float32(plan: ScaledPlan) -> ScaledPlan:
+    """The plan from float32 to float32."""
+    return replace(plan, source=FLOAT32, target=FLOAT32)
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """How blocks lie in memory: an array (outer, rows, columns), each block `rows` rows of `run` neighbours.
-
-    With one column a block is `rows` consecutive elements.
-    """
-
-    outer: int
-    rows: int
-    columns: int
-    run: int
-
-    @property
-    def size(self) -> int:
-        """Elements of a block."""
-        return self.rows * self.run
+@lru_cache(maxsize=1024)
+def from_float32(plan: ScaledPlan) -> ScaledPlan:
+    """The plan from float32."""
+    return replace(plan, source=FLOAT32)
 
 
-def _place(bits: np.ndarray, plan: ScaledPlan, work: Work) -> _Place | None:
+@lru_cache(maxsize=1024)
+def place_of(plan: ScaledPlan, shape: tuple[int, ...]) -> Place | None:
     """Where the blocks of a float32 array lie; None for other dtypes and for blocks that lie otherwise."""
-    view = work.view
-    if not (plan.source is plan.layout is plan.target is FLOAT32) or any(view.padding) or not view.extents:
+    if not (plan.source is plan.layout is plan.target is FLOAT32):
         return None
-    lengths, extents = view.lengths, view.extents
-    wide = [axis for axis, extent in enumerate(extents) if extent > 1] or [len(lengths) - 1]
-    first = wide[0]
-    if all(extents[axis] == lengths[axis] for axis in range(first + 1, len(lengths))):
-        found = _Place(bits.size // view.block_size, view.block_size, 1, 1)
-        return found if found.rows <= _MOST or found.outer == 1 else None
-    if any(axis not in (first, len(lengths) - 1) for axis in wide):
-        return None
-    run = extents[-1] if first < len(lengths) - 1 else 1
-    columns = prod(lengths[first + 1 :])
-    return _Place(bits.size // (extents[first] * columns), extents[first], columns, run)
+    found = place_in(work_of(plan, shape).view, prod(shape))
+    reachable = found is None or found.columns > 1 or found.rows <= MOST or found.outer == 1
+    return found if reachable else None
 
 
-def _flushes() -> bool:
-    """Whether this thread's processor flushes subnormals, as `torch.set_flush_denormal` makes it do."""
-    return bool(np.array([2.0**-126], np.float32) * np.float32(0.5) == 0)
-
-
-def _arguments(plan: ScaledPlan) -> Fused | None:
+@lru_cache(maxsize=1024)
+def arguments(plan: ScaledPlan) -> Fused | None:
+    """What the fused kernel needs to know of a plan; None where it does not know such a format or rounding."""
     if plan.scale_rounding is not None or plan.overflow != "saturate":
         return None
     if plan.rounding.name not in _MODES and plan.rounding != STOCHASTIC:
@@ -147,11 +125,12 @@ def _arguments(plan: ScaledPlan) -> Fused | None:
         return None
     if plan.rounding.stochastic and not isinstance(plan.table.element, Grid):
         return None
-    return _cached(plan.fmt, plan.rounding.name)
+    return arguments_of(plan.fmt, plan.rounding)
 
 
 @lru_cache(maxsize=256)
-def _cached(fmt: Any, rounding: str) -> Fused | None:
+def arguments_of(fmt: Any, rounding: Rounding) -> Fused | None:
+    """What the fused kernels read of a format and the rounding of its elements; None where they know no such thing."""
     from ..scaled_tables import structure_of, tabulate_scaled
 
     structure, table = structure_of(fmt), tabulate_scaled(fmt, FLOAT32)
@@ -159,7 +138,7 @@ def _cached(fmt: Any, rounding: str) -> Fused | None:
     supported = structure.statistic == "absmax" and structure.searches == 1 and not structure.zero_point
     supported &= not structure.epsilon and not structure.micro and (nvidia or (structure.outer is None))
     supported &= structure.order in ("plain", "nvidia")
-    mode, book = mode_of(ROUNDINGS[rounding], 32), None
+    mode, book = mode_of(rounding, 32), None
     if not supported:
         return None
     if isinstance(table.element, Grid):
@@ -173,9 +152,11 @@ def _cached(fmt: Any, rounding: str) -> Fused | None:
     linear = structure.exponents or (structure.inverse and one_bit)
     if p is None or (sp is None and not linear) or (linear and book is not None):
         return None
+    if structure.shifts and book is None and p[9] == 0:  # a quantum below the normal numbers has no bits to move
+        return None
     return Fused(
         p,
-        p.dtype.type(0) if rounding == "nearest_even" and book is None and cpu.same_on_both_sides(p) else None,
+        p.dtype.type(0) if rounding == cpu.NEAREST_EVEN and book is None and cpu.same_on_both_sides(p) else None,
         book,
         p if sp is None else sp,
         _how(table, structure, linear, nvidia),
@@ -190,7 +171,8 @@ def _how(table: ScaledTable, structure: Any, linear: bool, nvidia: bool) -> np.n
     add, threshold, emax = (table.fit.add, table.fit.threshold, table.fit.emax) if structure.exponents else (0, 0, 0)
     divides = structure.encode == "divide" and not structure.shifts
     multiplies = nvidia or structure.inverse
-    values = [linear, add, threshold, emax, divides, low, high, multiplies, nvidia]
+    shifts = linear and structure.shifts
+    values = [linear, add, threshold, emax, divides, low, high, multiplies, nvidia, shifts]
     return np.array([int(value) for value in values], np.int32)
 
 
@@ -216,7 +198,7 @@ def _powers(table: ScaledTable) -> np.ndarray:
     return power_scales(NumpyIntegers(32), FLOAT32, table, fields).astype(np.int32).view(np.float32)
 
 
-def _with_outer(found: Fused, plan: ScaledPlan, highest: int) -> Fused | None:
+def with_outer(found: Fused, plan: ScaledPlan, highest: int) -> Fused | None:
     """The arguments with the factor and the outer scale of the tensor, of NVIDIA's order; None near the ends."""
     field = highest >> FLOAT32.mantissa_bits
     if highest == 0 or not 40 <= field <= 220:
@@ -228,47 +210,60 @@ def _with_outer(found: Fused, plan: ScaledPlan, highest: int) -> Fused | None:
     s_enc = numerator / top
     numbers = found.numbers.copy()
     numbers[0], numbers[1] = s_enc * inverse, f(1) / s_enc
-    return Fused(found.p, found.plain, found.book, found.sp, found.how, numbers, found.powers, True)
+    return replace(found, numbers=numbers)
 
 
-def _largest(x: np.ndarray) -> int:
-    from .numba_scaled import largest_magnitude
+def largest(x: np.ndarray, layout: Layout) -> int:
+    """float32 bits of the largest magnitude of numbers given by their bits."""
+    from .numba_bits import largest_magnitude
 
-    mask = np.int32(FLOAT32.magnitude_mask)
-    return max(cpu.in_threads(lambda part: int(largest_magnitude(part, mask)), cpu.bounds(x.size, 64), x))
+    mask = x.dtype.type(layout.magnitude_mask)
+    top = max(cpu.share(lambda lo, hi: int(largest_magnitude(x[lo:hi], mask)), cpu.bounds(x.size, 64)))
+    return top if layout is FLOAT32 else int(widened(np.array([top], x.dtype), layout)[0])
 
 
-def _random(noise: cpu.Noise | None) -> tuple[Any, np.uint64]:
+def widened(bits: np.ndarray, layout: Layout, out: np.ndarray | None = None) -> np.ndarray:
+    """float32 bits of float16 or bfloat16 numbers given by theirs."""
+    out = np.empty(bits.shape, np.int32) if out is None else out
+    if layout is BFLOAT16:  # the upper half of float32
+        np.left_shift(bits.view(np.uint16), 16, out=out.view(np.uint32), dtype=np.uint32)
+    else:
+        with np.errstate(invalid="ignore"):  # signalling NaN
+            out.view(np.float32)[:] = bits.view(np.float16)
+    return out
+
+
+def random_start(noise: cpu.Noise | None) -> tuple[Any, np.uint64]:
     """The key and the first logical index, as the kernels take them."""
     if noise is None:
         return None, np.uint64(0)
     return np.array(noise.key, np.uint64), np.uint64(noise.row_starts[0])
 
 
-def _rest(found: Fused) -> tuple[Any, Any, Any, Any, Any, Any, Any]:
-    return found.p, found.plain, found.book, found.sp, found.how, found.numbers, found.powers
-
-
-def _rows(
-    found: Fused, x: np.ndarray, out: np.ndarray, size: int, tops: np.ndarray, random: tuple[Any, np.uint64]
+def rounded_rows(
+    found: Fused,
+    x: np.ndarray,
+    out: np.ndarray,
+    size: int,
+    tops: np.ndarray,
+    random: tuple[Any, np.uint64],
+    kept: np.ndarray,
 ) -> int:
-    """How many blocks of consecutive elements were out of reach."""
+    """Round blocks of consecutive elements, to codes where scales are kept; how many blocks were out of reach."""
     from .numba_scaled import scaled_rows
 
-    at = cpu.bounds(x.size, 64 if tops.size else size)
+    coded = True if kept.size else None
 
-    def rows(share: np.ndarray) -> int:
-        lo, hi = at[int(share[0])], at[int(share[0]) + 1]
-        if lo == hi:
-            return 0
+    def rows(lo: int, hi: int) -> int:
         shape = (1, hi - lo) if tops.size else ((hi - lo) // size, size)
-        first = random[1] + np.uint64(lo)
-        return scaled_rows(x[lo:hi].reshape(shape), out[lo:hi].reshape(shape), tops, *_rest(found), random[0], first)
+        keep = kept if tops.size else kept[lo // size : hi // size]
+        part, target, first = x[lo:hi].reshape(shape), out[lo:hi].reshape(shape), random[1] + np.uint64(lo)
+        return scaled_rows(part, target, tops, *found.arguments, random[0], first, keep, coded)
 
-    return sum(cpu.in_threads(rows, list(range(len(at))), np.arange(len(at) - 1)))
+    return sum(cpu.share(rows, cpu.bounds(x.size, 64 if tops.size else size)))
 
 
-def _columns(found: Fused, x: np.ndarray, out: np.ndarray, place: _Place, random: tuple[Any, np.uint64]) -> int:
+def _columns(found: Fused, x: np.ndarray, out: np.ndarray, place: Place, random: tuple[Any, np.uint64]) -> int:
     """How many blocks across rows were out of reach; threads share the outer index, or the columns of a single one."""
     from .numba_scaled import scaled_columns
 
@@ -281,11 +276,7 @@ def _columns(found: Fused, x: np.ndarray, out: np.ndarray, place: _Place, random
         edges = [k * groups // many * place.run for k in range(many + 1)]
         parts = [(0, place.outer, lo, hi) for lo, hi in itertools.pairwise(edges)]
 
-    def part(index: np.ndarray) -> int:
-        lo_outer, hi_outer, lo, hi = parts[int(index[0])]
-        if lo_outer == hi_outer or lo == hi:
-            return 0
-        at = np.array([lo_outer, hi_outer, lo, hi], np.int64)
-        return scaled_columns(cube, target, at, place.run, *_rest(found), *random)
+    def part(ends: tuple[int, int, int, int]) -> int:
+        return scaled_columns(cube, target, np.array(ends, np.int64), place.run, *found.arguments, *random)
 
-    return sum(cpu.in_threads(part, list(range(many + 1)), np.arange(many)))
+    return sum(cpu.in_threads(part, parts))

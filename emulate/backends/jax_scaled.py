@@ -3,8 +3,9 @@
 Formats and rules that only differ in numbers are run-time data to one program; see `scaled_tables`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from jax import lax
 from jax.core import Tracer
 
 from ...formats.rounding import ROUNDINGS
-from ..encoded import Encoded, Scales
+from ..encoded import Amax, Encoded, Scales
 from ..layouts import LAYOUTS, Layout
 from ..numbers import convert
 from ..philox import fold_words
@@ -26,8 +27,8 @@ from ..scaled_tables import ScaledTable, Structure, TracedScaled
 from ..scales import BlockScales, Draw, Work
 from ..tables import Mode, mode_of
 from . import jax as plain
+from . import jax_float_scales, numpy_given, numpy_scaled
 from . import numpy as numpy_backend
-from . import numpy_scaled
 from .jax_integers import JaxIntegers, JaxWords
 from .jax_words import Place
 
@@ -54,6 +55,7 @@ class _Static:
     place: Place | None
     scale_place: Place | None
     random_scales: bool
+    in_floats: bool
 
     @property
     def structure(self) -> Structure:
@@ -81,28 +83,56 @@ class _Data(NamedTuple):
 def _prepared(static: _Static, x: jax.Array, data: _Data) -> tuple[JaxIntegers, jax.Array, BlockScales, Rounding]:
     """Split bits, the scales of their blocks, and how elements are rounded."""
     work = static.work
-    xp = JaxIntegers(work.layout.work_width)
-    bits = lax.bitcast_convert_type(x, plain.SIGNED[static.source.width]).astype(xp.dtype)
-    bits = bits if work.layout is static.source else convert(xp, static.source, work.layout, bits)
-    split = work.view.split(xp, bits)
+    xp, split, rounding = _elements(static, x, data)
     draw = None
     if data.scale_mode is not None:
         like = x.reshape(-1)[:1]  # carries the batch of a vmap
         grid = jnp.broadcast_to(like.reshape((1,) * len(work.view.grid)), work.view.grid)
         draw = Draw(data.scale_mode, plain.words_of(static.scale_place, grid, data.scale_noise))
     nearest = mode_of(ROUNDINGS["nearest_even"], work.layout.work_width)
-    scales = scales_for(xp, work, data.table, split, nearest, draw, data.given)
+    return xp, split, scales_for(xp, work, data.table, split, nearest, draw, data.given), rounding
+
+
+def _elements(static: _Static, x: jax.Array, data: _Data) -> tuple[JaxIntegers, jax.Array, Rounding]:
+    """Split bits, and how they are rounded."""
+    work = static.work
+    xp = JaxIntegers(work.layout.work_width)
+    bits = lax.bitcast_convert_type(x, plain.SIGNED[static.source.width]).astype(xp.dtype)
+    bits = bits if work.layout is static.source else convert(xp, static.source, work.layout, bits)
     words = plain.words_of(static.place, x, data.noise)
     words = None if words is None else work.view.split(xp, words)
-    return xp, split, scales, Rounding(data.mode, static.overflow, words)
+    return xp, work.view.split(xp, bits), Rounding(data.mode, static.overflow, words)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _quantize(static: _Static, x: jax.Array, data: _Data) -> jax.Array:
-    xp, split, scales, rounding = _prepared(static, x, data)
+    scales = _prepared(static, x, data)[2]
+    call = _by_floats_or_integers(static) if static.in_floats else partial(_by_integers, static)
+    return call(x, data, scales)
+
+
+def _by_integers(static: _Static, x: jax.Array, data: _Data, scales: BlockScales) -> jax.Array:
+    """The values by the portable kernels."""
+    xp, split, rounding = _elements(static, x, data)
     wide = spread(xp, static.work, data.table, scales)
     values = element_values(xp, static.work, static.target, data.table, split, wide, rounding)
     return plain.floats(static.target, static.work.view.join(values))
+
+
+@lru_cache(maxsize=1024)
+def _by_floats_or_integers(static: _Static) -> Callable:
+    """As `_by_integers`, in floats where the data allow them. Floats go in and out, for which XLA copies nothing."""
+    work = static.work
+
+    def by_floats(x: jax.Array, data: _Data, scales: BlockScales) -> jax.Array:
+        xp, split, rounding = _elements(static, x, data)
+        values = jax_float_scales.values(xp, work, static.target, data.table, split, scales, rounding)
+        return plain.floats(static.target, work.view.join(values))
+
+    def inside(x: jax.Array, data: _Data, scales: BlockScales) -> jax.Array:
+        return jax_float_scales.inside(work, data.table, scales)
+
+    return jax_float_scales.chosen(by_floats, partial(_by_integers, static), inside)
 
 
 @_quantize.defjvp
@@ -168,9 +198,12 @@ def _static(x: jax.Array, plan: ScaledPlan, randomness: Randomness, given: Any) 
     if plan.scale_rounding is not None:
         mode = plain.arrays(mode_of(plan.scale_rounding, plan.layout.work_width), plan.layout)
     static = _Static(
-        work, plan.source, plan.target, plan.overflow, plan.ste, place, scale_place, plan.random_scales
+        work, plan.source, plan.target, plan.overflow, plan.ste, place, scale_place, plan.random_scales,
+        given is None and jax_float_scales.applies(plan),
     )  # fmt: skip
     table = plan.table if isinstance(plan.fmt, TracedScaled) else as_arrays(plan.table, plan.layout)
+    if isinstance(given, Amax):
+        table, given = table._replace(amax=_amax(plan, given.value)), None
     return static, _Data(
         table, plain.arrays(plan.mode, plan.layout), mode, noise, scale_noise, _given(plan, given, work)
     )  # fmt: skip
@@ -182,11 +215,24 @@ def as_arrays(table: ScaledTable, layout: Layout) -> ScaledTable:
     return jax.tree.map(lambda field: np.asarray(field, integer), table)
 
 
+def _amax(plan: ScaledPlan, value: Any) -> jax.Array:
+    """Bits of the largest magnitude to go by; NaN and infinity make every element NaN, as they would in the data."""
+    number = jnp.asarray(value)
+    if number.size != 1:
+        raise ValueError(f"amax: expected one number >= 0, got shape {number.shape}")
+    if not isinstance(number, Tracer) and not 0 <= number.reshape(()) < jnp.inf:
+        raise ValueError(f"amax: expected one finite number >= 0, got {value}")
+    if not jnp.issubdtype(number.dtype, jnp.floating):
+        number = number.astype(plan.layout.name)
+    xp = JaxIntegers(plan.layout.work_width)
+    return xp.bits(_exact_floats(number.reshape(()), plan.layout)) & plan.layout.magnitude_mask
+
+
 def _given(plan: ScaledPlan, given: Any, work: Work) -> tuple | None:
     if given is None:
         return None
     scales = given if isinstance(given, Scales) else Scales(given)
-    numpy_scaled.check_given(plan, scales)
+    numpy_given.check_given(plan, scales)
     decode, grid = jnp.asarray(scales.decode), work.view.grid
     if not jnp.issubdtype(decode.dtype, jnp.floating) or decode.dtype.itemsize > plan.layout.width // 8:
         raise TypeError(f"scale: expected {plan.layout.name} or narrower floats, got {decode.dtype}; use astype")

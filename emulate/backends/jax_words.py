@@ -49,7 +49,7 @@ def _consecutive_index(start: jax.Array, shape: tuple[int, ...]) -> tuple[jax.Ar
     return _add_words(local, jnp.zeros_like(local), start[0], start[1])
 
 
-def _member_words(key: jax.Array, start: jax.Array, shape: tuple[int, ...], place: Place) -> jax.Array:
+def random_words(key: jax.Array, start: jax.Array, shape: tuple[int, ...], place: Place) -> jax.Array:
     """(words, *shape) uint32: the words of each element, first one first."""
     if place.global_shape is None:
         low, high = _consecutive_index(start, shape)
@@ -73,7 +73,7 @@ def _word_at(key, low, high):
 def _words_impl(x, key, start, *, place: Place):
     """x: (*batch, *shape), key: (*batch, 4), start: (*batch, n). Returns (*batch, words, *shape) uint32."""
     batch = key.ndim - 1
-    words = partial(_member_words, shape=x.shape[batch:], place=place)
+    words = partial(random_words, shape=x.shape[batch:], place=place)
     for _ in range(batch):
         words = jax.vmap(words)
     return words(key, start)

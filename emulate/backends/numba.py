@@ -11,6 +11,8 @@ output are the same memory LLVM gives up on vectors, so in-place work goes throu
 The parameters `p` come from `cpu.parameters`; the names below are its order.
 """
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 
@@ -21,15 +23,22 @@ TILE = 4096
 """Elements per tile: words and scratch stay in the L1 cache."""
 
 
-def _compiled(function):
+def compiled(function, **options):
     """Compile to machine code without the GIL, cached on disk where the disk can be written."""
     try:
-        return numba.njit(nogil=True, cache=True, boundscheck=False)(function)
+        return numba.njit(nogil=True, cache=True, boundscheck=False, **options)(function)
     except RuntimeError:  # numba found no directory for the cache
-        return numba.njit(nogil=True, boundscheck=False)(function)
+        return numba.njit(nogil=True, boundscheck=False, **options)(function)
 
 
-@_compiled
+_inlined = numba.njit(nogil=True, boundscheck=False, forceinline=True)
+"""For what a loop does to one number: a call in the loop would keep it from running in vectors."""
+
+_inlined_early = numba.njit(nogil=True, boundscheck=False, inline="always")
+"""The same before LLVM sees it, which loses its way in the longer functions."""
+
+
+@compiled
 def philox_words(words, first_block, stream, step, seed_low, seed_high):
     """Fill `words` (uint32, a multiple of 4 long) with the words of consecutive blocks.
 
@@ -59,107 +68,183 @@ def philox_words(words, first_block, stream, step, seed_low, seed_high):
         words[4 * block + 3] = np.uint32(c3)
 
 
-@_compiled
-def deterministic_tile(x, out, p, plain):
-    """A tile of `deterministic`."""
+class Constants(NamedTuple):
+    """The parameters that rounding reads, as scalars that a loop keeps in registers; see `cpu.parameters`."""
+
+    mantissa: int
+    mask: int
+    infinity: int
+    nan: int
+    m_shift: int
+    low_shift: int
+    max_shift: int
+    implicit: int
+    parity: int
+    quantum: int
+    up_positive: int
+    up_negative: int
+    limit_positive: int
+    limit_negative: int
+    over_positive: int
+    over_negative: int
+    infinite_positive: int
+    infinite_negative: int
+    zero_sign: int
+    nearest: int
+    take: int
+    take_negative: int
+    take_odd: int
+    plus: int
+    plus_odd: int
+    min_field: int
+    code_mantissa: int
+    nan_code: int
+    sign_bit: int
+    ones: int
+    smallest: int
+    tiny_shift: int
+
+
+@_inlined
+def constants(p):
+    """The scalars of a parameter array."""
+    return Constants(
+        p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], p[10], p[11], p[12], p[13], p[14], p[15], p[16],
+        p[17], p[18], p[19], p[20], p[21], p[22], p[23], p[24], p[25], p[26], p[28], p[29], p[30], p[32], p[31],
+    )  # fmt: skip
+
+
+@_inlined
+def rounded(u, c, p, plain, clean, coded):
+    """One number, given by its bits, rounded deterministically.
+
+    Args:
+        c: the constants; p, their array, says only which integers they are.
+        plain: None, or an integer for the shorter program of nearest-even with an end that is the same on both sides.
+        clean: None, or anything else where the number is finite and what is too large becomes the limit.
+        coded: None for values; anything else for codes, with parameters of `cpu.code_parameters`. The significand
+            keeps its rounded bits at the bottom then, and the fields above them count from the smallest normal.
+    """
     i = p.dtype.type
-    mantissa, mask, infinity, nan = p[0], p[1], p[2], p[3]
-    m_shift, low_shift, max_shift, implicit, parity = p[4], p[5], p[6], p[7], p[8]
-    quantum, up_positive, up_negative = p[9], p[10], p[11]
-    limit_p, limit_n, over_p, over_n, inf_p, inf_n, zero_sign = p[12], p[13], p[14], p[15], p[16], p[17], p[18]
-    nearest, take, take_negative, take_odd, plus, plus_odd = p[19], p[20], p[21], p[22], p[23], p[24]
+    one = i(1)
+    zero = i(0)
+    magnitude = i(u & c.mask)
+    field = _shr(magnitude, c.mantissa)
+    shift = min(max(i(c.low_shift - field), c.m_shift), c.max_shift)
+    discarded = i(_shl(one, shift) - one)
+    odd = i(_shr(i(i(magnitude | c.implicit) ^ c.parity), shift) & one)
+    if plain is None:
+        negative = _shr(u, i(p.itemsize * 8 - 1))
+        taken = i(i(c.take ^ i(negative & c.take_negative)) ^ i(i(-odd) & c.take_odd))
+        one_more = i(i(discarded & one) & i(c.plus | i(odd & c.plus_odd)))
+        increment = i(i(_shr(discarded, c.nearest) & taken) + one_more)
+        first_up = c.up_negative if negative else c.up_positive
+        limit = c.limit_negative if negative else c.limit_positive
+        over = c.over_negative if negative else c.over_positive
+        infinite = c.infinite_negative if negative else c.infinite_positive
+    else:
+        increment = i(_shr(discarded, one) + i(odd & discarded))
+        first_up, limit, over, infinite = c.up_positive, c.limit_positive, c.over_positive, c.infinite_positive
+    if coded is None:
+        near = i(i(magnitude + increment) & i(~discarded))
+    else:
+        leading = _shl(one, c.mantissa)
+        significand = i(i(magnitude & i(leading - one)) | (leading if field > zero else zero))
+        near = i(_shr(i(significand + increment), shift) + _shl(max(i(field - c.min_field), zero), c.code_mantissa))
+    tiny = c.smallest if magnitude >= first_up else zero
+    r = tiny if magnitude < c.quantum else near
+    if clean is None:
+        r = over if r > limit else r
+        r = infinite if magnitude == c.infinity else r
+    else:
+        r = min(r, limit)
+    if coded is None:
+        sign = i(u ^ magnitude)
+        sign = i(sign & c.zero_sign) if r == zero else sign
+        result = i(r | sign)
+        if clean is None:
+            result = c.nan if max(r, magnitude) > c.infinity else result
+        return result
+    below = i(r | c.sign_bit) if c.sign_bit != zero else i(i(-r) & c.ones)
+    below = i(below & c.zero_sign) if r == zero else below
+    result = below if u < zero else r
+    if clean is None:
+        result = c.nan_code if magnitude > c.infinity or r == c.nan else result
+    return result
+
+
+@compiled
+def deterministic_tile(x, out, p, plain, coded=None):
+    """A tile of `deterministic`; see `rounded` for the other arguments."""
+    i = p.dtype.type
+    c = constants(p)
+    for k in range(x.size):
+        out[k] = rounded(i(x[k]), c, p, plain, None, coded)
+
+
+@_inlined_early
+def rounded_randomly(u, word, c, p, word_like, clean, transform):
+    """One number, given by its bits, rounded by a random word; see `rounded` and `stochastic` for the arguments."""
+    i = p.dtype.type
+    w_type = word_like.dtype.type
     top = i(p.itemsize * 8 - 1)
     one = i(1)
     zero = i(0)
-    for k in range(x.size):
-        u = i(x[k])
-        magnitude = i(u & mask)
-        shift = min(max(i(low_shift - _shr(magnitude, mantissa)), m_shift), max_shift)
-        discarded = i(_shl(one, shift) - one)
-        odd = i(_shr(i(i(magnitude | implicit) ^ parity), shift) & one)
-        if plain is None:
-            negative = _shr(u, top)
-            taken = i(i(take ^ i(negative & take_negative)) ^ i(i(-odd) & take_odd))
-            one_more = i(i(discarded & one) & i(plus | i(odd & plus_odd)))
-            increment = i(i(_shr(discarded, nearest) & taken) + one_more)
-            first_up = up_negative if negative else up_positive
-            limit = limit_n if negative else limit_p
-            over = over_n if negative else over_p
-            infinite = inf_n if negative else inf_p
-        else:
-            increment = i(_shr(discarded, one) + i(odd & discarded))
-            first_up, limit, over, infinite = up_positive, limit_p, over_p, inf_p
-        rounded = i(i(magnitude + increment) & i(~discarded))
-        tiny = quantum if magnitude >= first_up else zero
-        r = tiny if magnitude < quantum else rounded
+    leading = _shl(one, c.mantissa)
+    if transform is not None:  # `numbers.prepare_words`; transform = (keep, half, low_bits, take_odd, equal, sticky)
+        few = w_type(w_type(word & transform[0]) | transform[1])
+        few = w_type(few - w_type(_shr(word, transform[2]) & transform[3]))
+        all_or_nothing = w_type(w_type(0) - _shr(word, w_type(top)))
+        word = all_or_nothing if transform[4] else few
+    magnitude = i(u & c.mask)
+    field = _shr(magnitude, c.mantissa)
+    shift = min(max(i(c.low_shift - field), c.m_shift), c.max_shift)
+    discarded = i(_shl(one, shift) - one)
+    increment = i(_shr(_shr(word, w_type(1)), w_type(i(top - shift))))
+    near = i(i(magnitude + increment) & i(~discarded))
+    # below the quantum the fraction is S / 2**(tiny_shift - max(field, 1)), aligned to the word
+    significand = i(i(magnitude & i(leading - one)) | (leading if field > zero else zero))
+    aligned = _shl(w_type(significand), w_type(top - c.mantissa))
+    down = i(i(c.tiny_shift - max(field, one)) - i(c.mantissa + one))
+    drop = w_type(min(max(down, zero), top))
+    fraction = _shr(aligned, drop) if down <= top else w_type(0)
+    if transform is not None:  # bits of the fraction below the word's count where transform[5] says so
+        lost = (_shl(fraction, drop) != aligned) if down <= top else (significand > zero)
+        fraction = w_type(fraction | transform[5]) if lost else fraction
+    tiny = c.smallest if fraction > w_type(~word) else zero
+    negative = _shr(u, top)
+    limit = c.limit_negative if negative else c.limit_positive
+    r = tiny if magnitude < c.quantum else near
+    if clean is None:
+        over = c.over_negative if negative else c.over_positive
+        infinite = c.infinite_negative if negative else c.infinite_positive
         r = over if r > limit else r
-        r = infinite if magnitude == infinity else r
-        sign = i(u ^ magnitude)
-        sign = i(sign & zero_sign) if r == zero else sign
-        signed = i(r | sign)
-        out[k] = nan if max(r, magnitude) > infinity else signed
+        r = infinite if magnitude == c.infinity else r
+    else:
+        r = min(r, limit)
+    sign = i(u ^ magnitude)
+    sign = i(sign & c.zero_sign) if r == zero else sign
+    result = i(r | sign)
+    if clean is None:
+        result = c.nan if max(r, magnitude) > c.infinity else result
+    return result
 
 
-@_compiled
+@compiled
 def stochastic_tile(x, out, p, drawn, word_like, two, transform):
     """Elements take words from `drawn` in order; see `stochastic` for the other arguments."""
     i = p.dtype.type
     w_type = word_like.dtype.type
-    word_bits = w_type(word_like.itemsize * 8)
-    mantissa, mask, infinity, nan = p[0], p[1], p[2], p[3]
-    m_shift, low_shift, max_shift = p[4], p[5], p[6]
-    quantum, tiny_shift = p[9], p[31]
-    limit_p, limit_n, over_p, over_n, inf_p, inf_n, zero_sign = p[12], p[13], p[14], p[15], p[16], p[17], p[18]
-    top = i(p.itemsize * 8 - 1)
-    one = i(1)
-    zero = i(0)
-    fraction_mask = i(_shl(one, mantissa) - one)
-    leading = _shl(one, mantissa)
-    deep = i(mantissa + one)
-    align = w_type(top - mantissa)
+    c = constants(p)
     for k in range(x.size):
-        u = i(x[k])
         if two is None:
             word = w_type(drawn[k])
         else:
             word = w_type(_shl(w_type(drawn[2 * k]), w_type(32)) | w_type(drawn[2 * k + 1]))
-        if (
-            transform is not None
-        ):  # `numbers.prepare_words`; transform = (keep, half, low_bits, take_odd, equal, sticky)
-            few = w_type(w_type(word & transform[0]) | transform[1])
-            few = w_type(few - w_type(_shr(word, transform[2]) & transform[3]))
-            all_or_nothing = w_type(w_type(0) - _shr(word, w_type(word_bits - w_type(1))))
-            word = all_or_nothing if transform[4] else few
-        magnitude = i(u & mask)
-        field = _shr(magnitude, mantissa)
-        shift = min(max(i(low_shift - field), m_shift), max_shift)
-        discarded = i(_shl(one, shift) - one)
-        increment = i(_shr(_shr(word, w_type(1)), w_type(i(top - shift))))
-        rounded = i(i(magnitude + increment) & i(~discarded))
-        # below the quantum the fraction is S / 2**(tiny_shift - max(field, 1)), aligned to the word
-        significand = i(i(magnitude & fraction_mask) | (leading if field > zero else zero))
-        aligned = _shl(w_type(significand), align)
-        down = i(i(tiny_shift - max(field, one)) - deep)
-        drop = w_type(min(max(down, zero), top))
-        fraction = _shr(aligned, drop) if down <= top else w_type(0)
-        if transform is not None:  # bits of the fraction below the word's count where transform[5] says so
-            lost = (_shl(fraction, drop) != aligned) if down <= top else (significand > zero)
-            fraction = w_type(fraction | transform[5]) if lost else fraction
-        tiny = quantum if fraction > w_type(~word) else zero
-        negative = _shr(u, top)
-        limit = limit_n if negative else limit_p
-        over = over_n if negative else over_p
-        infinite = inf_n if negative else inf_p
-        r = tiny if magnitude < quantum else rounded
-        r = over if r > limit else r
-        r = infinite if magnitude == infinity else r
-        sign = i(u ^ magnitude)
-        sign = i(sign & zero_sign) if r == zero else sign
-        signed = i(r | sign)
-        out[k] = nan if max(r, magnitude) > infinity else signed
+        out[k] = rounded_randomly(i(x[k]), word, c, p, word_like, None, transform)
 
 
-@_compiled
+@compiled
 def _encode_tile(values, codes, p):
     """`kernels.encode_grid` of rounded values."""
     i = p.dtype.type
@@ -183,7 +268,7 @@ def _encode_tile(values, codes, p):
         codes[k] = nan_code if magnitude > infinity else code
 
 
-@_compiled
+@compiled
 def _put(tile, out, p, encode):
     """Rounded values, or their codes, to the output."""
     if encode:
@@ -193,15 +278,15 @@ def _put(tile, out, p, encode):
             out[k] = tile[k]
 
 
-@_compiled
-def deterministic(x, out, p, plain, encode, in_place):
-    """Round x (1-D, contiguous bits) to values, or to codes where `encode`.
+@compiled
+def deterministic(x, out, p, plain, in_place):
+    """Round x (1-D, contiguous bits) to values.
 
     Args:
         plain: None, or an integer for the shorter program of nearest-even with an end that is the same on
             both sides. Its type chooses the program when Numba compiles.
     """
-    if not encode and not in_place:
+    if not in_place:
         deterministic_tile(x, out, p, plain)
         return
     scratch = np.empty(min(TILE, x.size), p.dtype)
@@ -209,10 +294,52 @@ def deterministic(x, out, p, plain, encode, in_place):
         piece = x[lo : lo + TILE]
         tile = scratch[: piece.size]
         deterministic_tile(piece, tile, p, plain)
-        _put(tile, out[lo : lo + TILE], p, encode)
+        _put(tile, out[lo : lo + TILE], p, False)
 
 
-@_compiled
+@compiled
+def deterministic_codes(x, out, p, plain):
+    """Round x (1-D, contiguous bits) to codes; `plain` as in `deterministic`."""
+    deterministic_tile(x, out, p, plain, True)
+
+
+@compiled
+def deterministic_packed(x, stream, p, plain, bits):
+    """Round x (1-D, contiguous bits) to a dense stream of codes of at most 8 bits."""
+    scratch = np.empty(min(TILE, x.size) + 8, np.uint8)
+    for lo in range(0, x.size, TILE):
+        piece = x[lo : lo + TILE]
+        tile = scratch[: piece.size]
+        deterministic_tile(piece, tile, p, plain, True)
+        scratch[piece.size :] = 0
+        pack(scratch[: (piece.size + 7) // 8 * 8], stream[lo // 8 * bits : (lo + TILE) // 8 * bits], bits)
+
+
+@compiled
+def pack(codes, stream, bits):
+    """A dense stream of codes, as `emulate.packing` defines it.
+
+    Args:
+        codes: (n,) unsigned, n a multiple of 8; zeros where there are none.
+        stream: uint8, as many bytes as the stream has.
+    """
+    if bits == 4 and codes.itemsize == 1:
+        pairs = codes.view(np.uint16)
+        for k in range(stream.size):
+            stream[k] = np.uint8(pairs[k] | _shr(pairs[k], np.uint16(4)))
+        return
+    for group in range(codes.size // 8):
+        held, filled, at = np.uint64(0), np.uint64(0), group * bits
+        for k in range(8):
+            held |= np.uint64(codes[8 * group + k]) << filled
+            filled += np.uint64(bits)
+            while filled >= np.uint64(8):
+                if at < stream.size:
+                    stream[at] = np.uint8(held & np.uint64(0xFF))
+                held, filled, at = held >> np.uint64(8), filled - np.uint64(8), at + 1
+
+
+@compiled
 def stochastic(x, out, p, encode, in_place, row_starts, key, word_like, two, transform):
     """As `deterministic`, with random words.
 
@@ -242,41 +369,3 @@ def stochastic(x, out, p, encode, in_place, row_starts, key, word_like, two, tra
                 _put(scratch[:size], target, p, encode)
             else:
                 stochastic_tile(piece, target, p, words, word_like, two, transform)
-
-
-@_compiled
-def codebook(x, out, p, thresholds, results):
-    """results[index], index counting the thresholds not above the key of x, or pointing at what a special becomes.
-
-    A binary search that takes each step for a whole tile before the next, so that it runs in vectors.
-
-    Args:
-        p: (magnitude mask, infinity bits, index of what +Inf becomes; -Inf and NaN come next).
-        thresholds: ascending, padded with the largest integer to a power of two less one.
-    """
-    keys, index = np.empty(min(TILE, x.size), p.dtype), np.empty(min(TILE, x.size), np.uint32)
-    for lo in range(0, x.size, TILE):
-        codebook_tile(x[lo : lo + TILE], out[lo : lo + TILE], keys, index, p, thresholds, results)
-
-
-@_compiled
-def codebook_tile(piece, target, keys, index, p, thresholds, results):
-    """A tile of `codebook`."""
-    i = p.dtype.type
-    mask, infinity, specials = p[0], p[1], np.uint32(p[2])
-    for k in range(piece.size):
-        u = i(piece[k])
-        magnitude = i(u & mask)
-        keys[k] = i(~magnitude) if u < i(0) and magnitude > i(0) else magnitude
-        index[k] = np.uint32(0)
-    step = np.uint32((thresholds.size + 1) // 2)
-    while step > 0:
-        for k in range(piece.size):
-            probe = np.uint32(index[k] + step)
-            index[k] = probe if thresholds[np.uint32(probe - np.uint32(1))] <= keys[k] else index[k]
-        step = np.uint32(step >> np.uint32(1))
-    for k in range(piece.size):
-        u = i(piece[k])
-        magnitude = i(u & mask)
-        special = np.uint32(2) if magnitude > infinity else np.uint32(u < i(0))
-        target[k] = results[np.uint32(specials + special) if magnitude >= infinity else index[k]]

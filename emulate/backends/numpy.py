@@ -52,7 +52,12 @@ def _python_integers(array: np.ndarray) -> np.ndarray:
 
 def dtype_name(x: np.ndarray) -> str:
     """The dtype's name, byte order aside."""
-    return x.dtype.newbyteorder("=").name
+    return _native_name(x.dtype)
+
+
+@lru_cache(maxsize=64)
+def _native_name(dtype: np.dtype) -> str:
+    return dtype.newbyteorder("=").name
 
 
 def quantize(x: np.ndarray, plan: Plan, randomness: Randomness, out: np.ndarray | None) -> np.ndarray:
@@ -71,6 +76,8 @@ def quantize_bits(bits: np.ndarray, plan: Plan, noise: cpu.Noise | None, out: np
 
 def bits_of(x: np.ndarray, source: Layout) -> np.ndarray:
     """Bits in native byte order."""
+    if x.dtype.isnative:
+        return x.view(BITS[source.width])
     return x.astype(x.dtype.newbyteorder("="), copy=False).view(BITS[source.width])
 
 
@@ -86,8 +93,13 @@ def in_range(bits: np.ndarray, plan: Plan, noise: cpu.Noise | None) -> np.ndarra
     """Where |x| rounds to at most the largest value: the clip mask of the straight-through estimator."""
     if isinstance(plan.table, Codebook):
         return _in_codebook(bits, plan, plan.table)
-    marked = replace(plan, overflow=kernels.MARK, target=plan.layout)
-    return ~_is_nan(quantize_bits(bits, marked, noise, None), plan.layout)
+    return ~_is_nan(quantize_bits(bits, marked(plan), noise, None), plan.layout)
+
+
+@lru_cache(maxsize=1024)
+def marked(plan: Plan) -> Plan:
+    """The plan by which what rounds past the largest value becomes NaN."""
+    return replace(plan, overflow=kernels.MARK, target=plan.layout)
 
 
 def _in_codebook(bits: np.ndarray, plan: Plan, book: Codebook) -> np.ndarray:
@@ -114,19 +126,52 @@ def encode_bits(
 ) -> np.ndarray:
     """Codes of numbers given by their bits, in `out` if they can go there directly."""
     fmt: Any = plan.fmt
-    nan_code = -1 if fmt.nan_code is None else fmt.nan_code
+    return run(bits, plan, noise, code_dtype(fmt.bits), out, nan_code_for(bits, plan, noise, nan))
+
+
+def nan_code_for(bits: np.ndarray, plan: Plan, noise: cpu.Noise | None, nan: float | None) -> int:
+    """The code of NaN among the codes of numbers given by their bits.
+
+    Raises:
+        ValueError: NaN in a format without a code for it, where `nan` names no other number.
+    """
+    fmt: Any = plan.fmt
+    nan_code = nan_code_of(fmt, nan)
+    if nan_code < 0:
+        refuse_nan(_has_nan(*_values_if_special(bits, plan, noise)), fmt.name)
+    return nan_code
+
+
+def _has_nan(bits: np.ndarray, layout: Layout) -> bool:
+    """Whether there is a NaN, by the largest magnitude: no array of booleans."""
+    if not bits.size:
+        return False
+    if not bits.flags.c_contiguous:
+        return bool(_is_nan(bits, layout).any())
+    from .numba_bits import largest_magnitude
+
+    mask, flat = bits.dtype.type(layout.magnitude_mask), bits.reshape(-1)
+    tops = cpu.share(lambda lo, hi: int(largest_magnitude(flat[lo:hi], mask)), cpu.bounds(flat.size, 64))
+    return max(tops) > layout.infinity
+
+
+def nan_code_of(fmt: Format, nan: float | None) -> int:
+    """What NaN is encoded as: the code of the number that stands for it, the format's own, or -1."""
     if nan is not None:
-        nan_code = encode_number(fmt, nan)
-    elif nan_code < 0:
-        refuse_nan(bool(_is_nan(*_values_if_special(bits, plan, noise)).any()), fmt.name)
-    return run(bits, plan, noise, code_dtype(fmt.bits), out, nan_code)
+        return encode_number(fmt, nan)
+    return -1 if fmt.nan_code is None else fmt.nan_code
 
 
 def _values_if_special(bits: np.ndarray, plan: Plan, noise: cpu.Noise | None) -> tuple[np.ndarray, Layout]:
     """What decides whether there is a NaN to encode: the input, or the result where overflow makes NaN."""
-    if plan.overflow not in ("special", "wrap"):
+    if not makes_nan(plan):
         return bits, plan.source
     return quantize_bits(bits, replace(plan, target=plan.layout), noise, None), plan.layout
+
+
+def makes_nan(plan: Plan) -> bool:
+    """Whether overflow may give NaN."""
+    return plan.overflow in ("special", "wrap")
 
 
 def encode_number(fmt: Format, value: float) -> int:
@@ -217,6 +262,11 @@ def run(
     """
     if plan.layout is not plan.source:
         bits = _convert(bits, plan.source, plan.layout)
+    job = job_of(plan, nan_code)
+    if bits.flags.c_contiguous and bits.size and (out is None or (out.flags.c_contiguous and _apart(out, bits))):
+        target = np.empty(bits.shape, dtype) if out is None else out
+        cpu.run(job, bits.reshape(-1), target.reshape(-1), noise)
+        return target
     order = tuple(range(bits.ndim)) if noise else _memory_order(bits)  # random bits count in logical order
     source = bits.transpose(order)
     source = source if source.flags.c_contiguous else source.copy(order="C")
@@ -224,10 +274,14 @@ def run(
     if target is None:
         target = np.empty(source.shape, dtype)
     if bits.size:
-        encode = nan_code is not None
-        job = cpu.Job(plan.table, plan.layout, plan.rounding, plan.overflow, encode, nan_code or 0, noise)
-        cpu.run(job, source.reshape(-1), target.reshape(-1))
+        cpu.run(job, source.reshape(-1), target.reshape(-1), noise)
     return target.transpose(np.argsort(order))
+
+
+@lru_cache(maxsize=1024)
+def job_of(plan: Plan, nan_code: int | None) -> cpu.Job:
+    """The pass of a plan: to values where `nan_code` is None, else to codes."""
+    return cpu.Job(plan.table, plan.layout, plan.rounding, plan.overflow, nan_code is not None, nan_code or 0)
 
 
 def _memory_order(a: np.ndarray) -> tuple[int, ...]:
@@ -240,13 +294,18 @@ def _same_place(out: np.ndarray | None, source: np.ndarray, order: tuple[int, ..
     if out is None:
         return None
     target = out.transpose(order)
-    on_top = target.dtype.itemsize == source.dtype.itemsize and _address(target) == _address(source)
-    apart = not np.may_share_memory(target, source)
-    return target if target.flags.c_contiguous and (apart or on_top) else None
+    return target if target.flags.c_contiguous and _apart(target, source) else None
+
+
+def _apart(target: np.ndarray, source: np.ndarray) -> bool:
+    """Whether a kernel that reads each element before it writes it can go from one to the other."""
+    if not np.may_share_memory(target, source):
+        return True
+    return target.dtype.itemsize == source.dtype.itemsize and _address(target) == _address(source)
 
 
 def _address(a: np.ndarray) -> int:
-    return a.__array_interface__["data"][0]
+    return a.ctypes.data
 
 
 def _convert(bits: np.ndarray, source: Layout, target: Layout) -> np.ndarray:
@@ -259,8 +318,8 @@ def _convert(bits: np.ndarray, source: Layout, target: Layout) -> np.ndarray:
 def deliver(result: np.ndarray, out: np.ndarray | None, dtype: np.dtype) -> np.ndarray:
     """The result in `out`, or in the byte order asked for."""
     if out is None:
-        return result.astype(dtype, copy=False)
-    if _address(out) != _address(result) or out.strides != result.strides:
+        return result if result.dtype == dtype else result.astype(dtype)
+    if result.base is not out and (_address(out) != _address(result) or out.strides != result.strides):
         np.copyto(out, result)
     return out
 

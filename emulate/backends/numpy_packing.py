@@ -1,13 +1,16 @@
-"""Dense streams of bits in NumPy, in chunks that bound the temporaries."""
+"""Dense streams of bits in NumPy."""
+
+from collections.abc import Callable
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from ...formats.registry import Format
-from ..packing import group_of, overlaps
+from ..plan import Plan
+from . import cpu
+from . import numpy as numpy_backend
 from .numpy import code_dtype
-
-_CHUNK = 1 << 14  # groups
 
 
 def pack(codes: np.ndarray, bits: int) -> np.ndarray:
@@ -22,21 +25,56 @@ def pack(codes: np.ndarray, bits: int) -> np.ndarray:
         raise TypeError(f"expected integer codes, got {codes.dtype}; encode makes them")
     if codes.size and (int(codes.min()) < 0 or int(codes.max()) >> bits):
         raise ValueError(f"expected codes of {bits} bits, got {codes.min()} to {codes.max()}")
-    flat = np.ascontiguousarray(codes).reshape(-1)
+    flat = np.ascontiguousarray(codes).reshape(-1).astype(code_dtype(bits), copy=False)
     if bits in (8, 16, 32):
         return flat.astype(f"<u{bits // 8}").view(np.uint8)
-    per_group, width = group_of(bits)
-    groups = -(-flat.size // per_group)
-    stream = np.empty((groups, width), np.uint8)
-    padded = np.zeros(groups * per_group, np.uint16)
-    padded[: flat.size] = flat
-    for start in range(0, groups, _CHUNK):
-        part = padded[start * per_group : (start + _CHUNK) * per_group].reshape(-1, per_group).astype(np.uint32)
-        found = np.zeros((len(part), width), np.uint32)
-        for k, j, shift in overlaps(bits):
-            found[:, j] |= part[:, k] << np.uint32(shift) if shift >= 0 else part[:, k] >> np.uint32(-shift)
-        stream[start : start + _CHUNK] = found & np.uint32(0xFF)
-    return stream.reshape(-1)[: -(-flat.size * bits // 8)]
+    stream = np.empty(-(-flat.size * bits // 8), np.uint8)
+    _by_parts(flat, stream, bits, _pack_part)
+    return stream
+
+
+def stream_of(x: np.ndarray, plan: Plan, nan: float | None) -> np.ndarray | None:
+    """The stream of the codes of x without an array of codes; None where the two steps are as good.
+
+    Raises:
+        ValueError: as `encode`.
+    """
+    return stream_of_bits(numpy_backend.bits_of(x, plan.source), plan, nan)
+
+
+def stream_of_bits(bits: np.ndarray, plan: Plan, nan: float | None) -> np.ndarray | None:
+    """As `stream_of`, of numbers given by their bits."""
+    fmt: Any = plan.fmt
+    if not bits.flags.c_contiguous or not bits.size or plan.layout is not plan.source:
+        return None
+    nan_code = numpy_backend.nan_code_for(bits, plan, None, nan)
+    return cpu.packed(numpy_backend.job_of(plan, nan_code), bits.reshape(-1), fmt.bits)
+
+
+def _by_parts(codes: np.ndarray, stream: np.ndarray, bits: int, work: Callable) -> None:
+    """work(codes, bytes, bits) of the parts that threads share."""
+
+    def part(lo: int, hi: int) -> None:
+        work(codes[lo:hi], stream[lo // 8 * bits : -(-hi * bits // 8)], bits)
+
+    cpu.share(part, cpu.bounds(codes.size, 64))
+
+
+def _pack_part(codes: np.ndarray, stream: np.ndarray, bits: int) -> None:
+    from .numba import pack as compiled
+
+    whole = codes.size // 8 * 8
+    compiled(codes[:whole], stream[: whole // 8 * bits], bits)
+    if whole < codes.size:
+        rest = np.zeros(8, codes.dtype)
+        rest[: codes.size - whole] = codes[whole:]
+        compiled(rest, stream[whole // 8 * bits :], bits)
+
+
+def _unpack_part(codes: np.ndarray, stream: np.ndarray, bits: int) -> None:
+    from .numba_bits import unpack as compiled
+
+    compiled(stream, codes, bits)
 
 
 def unpack(stream: np.ndarray, bits: int, count: int) -> np.ndarray:
@@ -48,22 +86,11 @@ def unpack(stream: np.ndarray, bits: int, count: int) -> np.ndarray:
     dtype = code_dtype(bits)
     if bits in (8, 16, 32):
         return np.ascontiguousarray(stream).view(f"<u{bits // 8}").astype(dtype)
-    per_group, width = group_of(bits)
-    groups = -(-count // per_group)
-    codes = np.empty((groups, per_group), dtype)
-    padded = np.zeros(groups * width, np.uint8)
-    padded[: stream.size] = stream
-    mask = np.uint32((1 << bits) - 1)
-    for start in range(0, groups, _CHUNK):
-        part = padded[start * width : (start + _CHUNK) * width].reshape(-1, width).astype(np.uint32)
-        found = np.zeros((len(part), per_group), np.uint32)
-        for k, j, shift in overlaps(bits):
-            found[:, k] |= part[:, j] >> np.uint32(shift) if shift >= 0 else part[:, j] << np.uint32(-shift)
-        codes[start : start + _CHUNK] = found & mask
-    flat = codes.reshape(-1)
-    if flat[count:].any() or (count * bits % 8 and int(stream[-1]) >> (count * bits % 8)):
+    if count * bits % 8 and int(stream[-1]) >> (count * bits % 8):
         raise ValueError("the last bits of the stream are not zero; it holds more codes, or is damaged")
-    return flat[:count]
+    codes = np.empty(count, dtype)
+    _by_parts(codes, np.ascontiguousarray(stream), bits, _unpack_part)
+    return codes
 
 
 def as_dtype(codes: np.ndarray, fmt: Format, dtypes: dict[str, str]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Scaled formats of NumPy arrays: the portable kernels, element passes in tiles that bound their temporaries."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from math import prod
 from typing import Any
@@ -10,7 +10,8 @@ import numpy as np
 
 from ...formats.rounding import ROUNDINGS
 from ...formats.scaled import ScaledFormat
-from ..encoded import Encoded, Scales
+from ..encoded import Amax, Encoded, Scales
+from ..kernels import encode_grid
 from ..layouts import Layout
 from ..philox import Shard, fold_stream
 from ..plan import Randomness
@@ -21,8 +22,11 @@ from ..scales import Draw, Work
 from ..tables import mode_of
 from . import cpu
 from . import numpy as plain
+from .cpu_codes import fused_codes
 from .cpu_scaled import fused
+from .cpu_transformed import quantize_widened
 from .integers import NumpyIntegers
+from .numpy_given import Given, given_bits
 
 _TILE = 1 << 16
 
@@ -54,7 +58,7 @@ def noises(plan: ScaledPlan, randomness: Randomness, shape: tuple[int, ...]) -> 
 def scale_randomness(plan: ScaledPlan, randomness: Randomness, shape: tuple[int, ...]) -> Randomness:
     """The randomness of the grid of scales: a stream of its own, and the place of the grid in the whole grid."""
     stream = fold_stream(int(randomness.stream), SCALE_MEMBER)
-    return replace(randomness, stream=stream, offset=grid_offset(plan, randomness.offset, shape))
+    return randomness._replace(stream=stream, offset=grid_offset(plan, randomness.offset, shape))
 
 
 def grid_offset(plan: ScaledPlan, offset: Any, shape: tuple[int, ...]) -> Any:
@@ -75,65 +79,13 @@ def grid_offset(plan: ScaledPlan, offset: Any, shape: tuple[int, ...]) -> Any:
     return Shard(start, blocks.grid(offset.global_shape))
 
 
-def given_bits(plan: ScaledPlan, given: Any, shape: tuple[int, ...]) -> tuple | None:
-    """Scales the caller brought as bits over the grid.
-
-    Raises:
-        TypeError, ValueError: scales of another shape or kind; the message says which were expected.
-    """
-    if given is None:
-        return None
-    scales = given if isinstance(given, Scales) else Scales(given)
-    check_given(plan, scales)
-    view = work_of(plan, shape).view
-    grid = view.grid
-    floats = plain.FLOATS[plan.layout.name]
-    decode = np.asarray(scales.decode, None if hasattr(scales.decode, "dtype") else floats)  # lists and numbers
-    floating = decode.dtype.kind == "f" or decode.dtype.name == "bfloat16"
-    if not floating or decode.dtype.itemsize > floats.itemsize:
-        raise TypeError(f"scale: expected {floats} or narrower floats, got {decode.dtype}; convert them with astype")
-    integer = plain.BITS[plan.layout.width]
-    offset = scales.zero_point
-    return (
-        _over_grid("scale", decode, grid).astype(floats).view(integer),
-        None if offset is None else _over_grid("zero_point", np.asarray(offset), grid).astype(integer),
-        tuple(
-            _micro(np.asarray(bits), grid, view.block_size // size).astype(integer)
-            for bits, size in zip(scales.micro, plan.structure.micro)
-        ),
-    )
-
-
-def _micro(bits: np.ndarray, grid: tuple[int, ...], count: int) -> np.ndarray:
-    if bits.shape != (*grid, count) or not np.isin(bits, (0, 1)).all():
-        raise ValueError(f"micro: expected zeros and ones of shape {(*grid, count)}, got {bits.dtype}{bits.shape}")
-    return bits
-
-
-def check_given(plan: ScaledPlan, scales: Scales) -> None:
-    """Raise where scales lack what the format needs besides."""
-    name, zero_point, levels = plan.name, plan.structure.zero_point, len(plan.structure.micro)
-    if zero_point != (scales.zero_point is not None):
-        need = "needs zero points as well" if zero_point else "has no zero points"
-        raise ValueError(f"scale: {name} {need}; pass what hu.scales(x, {name!r}) returns")
-    if levels != len(scales.micro):
-        raise ValueError(
-            f"scale: {name} has {levels} levels of micro exponents, got {len(scales.micro)}; "
-            f"pass what hu.scales(x, {name!r}) returns"
-        )
-
-
-def _over_grid(name: str, a: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
-    if a.shape != grid and a.size != 1:
-        raise ValueError(f"{name}: expected one number or an array of shape {grid}, a number a block, got {a.shape}")
-    return np.broadcast_to(a.reshape(grid) if a.size == prod(grid) else a.reshape(()), grid)
-
-
 class Pass:
     """One array on its way through the kernels."""
 
-    def __init__(self, bits: np.ndarray, plan: ScaledPlan, noise: Noises, given: tuple | None) -> None:
+    def __init__(self, bits: np.ndarray, plan: ScaledPlan, noise: Noises, given: Given) -> None:
         self.plan, self.table = plan, plan.table
+        if isinstance(given, Amax):
+            self.table, given = self.table._replace(amax=given.value), None
         self.work = work_of(plan, bits.shape)
         self.xp = NumpyIntegers(plan.layout.work_width)
         self.noise, self.shape = noise[0], bits.shape
@@ -198,7 +150,7 @@ def _tiles(shape: tuple[int, ...], most: int) -> Iterator[tuple[slice, ...]]:
 
 
 def quantize_bits(
-    bits: np.ndarray, plan: ScaledPlan, noise: Noises, given: tuple | None, out: np.ndarray | None = None
+    bits: np.ndarray, plan: ScaledPlan, noise: Noises, given: Given, out: np.ndarray | None = None
 ) -> np.ndarray:
     """Round numbers given by their bits; bits of the target dtype, in `out` if they can go there directly."""
     dtype = plain.BITS[plan.target.width]
@@ -206,18 +158,66 @@ def quantize_bits(
         work_of(plan, bits.shape)  # an empty array of a wrong shape is wrong all the same
         return np.empty(bits.shape, dtype)
 
-    if given is None and noise[1] is None:
-        found = fused(bits, plan, work_of(plan, bits.shape), noise[0], out)
+    if not isinstance(given, tuple) and noise[1] is None:
+        found = _compiled(bits, plan, noise[0], out, -1 if given is None else given.value)
         if found is not None:
             return found
+    if given is None and noise[1] is None and (pieces := _pieces(bits.shape, plan, noise[0])) is not None:
+        return _by_pieces(bits, plan, noise[0], pieces, out)
 
-    def kernel(xp, work, table, part, scales, rounding):
-        return element_values(xp, work, plan.target, table, part, scales, rounding)
-
-    return Pass(bits, plan, noise, given).run(kernel, dtype)
+    return Pass(bits, plan, noise, given).run(_values, dtype, plan.target)
 
 
-def in_range_bits(bits: np.ndarray, plan: ScaledPlan, noise: Noises, given: tuple | None) -> np.ndarray:
+def _compiled(
+    bits: np.ndarray, plan: ScaledPlan, noise: cpu.Noise | None, out: np.ndarray | None, amax: int
+) -> np.ndarray | None:
+    """Bits of the values by compiled kernels, None where they are not exact; 16-bit numbers by way of float32."""
+    if plan.source.width == 32:
+        return fused(bits, plan, noise, out, amax)
+    exact = plan.source.width == 16 and plan.structure.shifts and plan.target.width <= 32
+    if not exact or amax >= 0 or not bits.flags.c_contiguous:
+        return None
+    direct = out is not None and out.flags.c_contiguous and not np.may_share_memory(out, bits)
+    target = out if direct and out is not None else np.empty(bits.shape, plain.BITS[plan.target.width])
+    x, y = bits.view(plain.FLOATS[plan.source.name]), target.view(plain.FLOATS[plan.target.name])
+    return target if quantize_widened(x, y, plan, noise) else None
+
+
+def _pieces(shape: tuple[int, ...], plan: ScaledPlan, noise: cpu.Noise | None) -> list[int] | None:
+    """Where pieces of whole blocks begin along the first axis, and the end; None where blocks do not lie in pieces."""
+    view = work_of(plan, shape).view
+    if plan.structure.outer is not None or view.lengths != shape or (noise is not None and noise.row_starts.size > 1):
+        return None
+    unit = view.extents[0]
+    step = -(-max(_TILE // max(prod(shape[1:]), 1), 1) // unit) * unit
+    return None if step >= shape[0] else [*range(0, shape[0], step), shape[0]]
+
+
+def _by_pieces(
+    bits: np.ndarray, plan: ScaledPlan, noise: cpu.Noise | None, at: list[int], out: np.ndarray | None
+) -> np.ndarray:
+    """Bits of the values by the portable kernels, in pieces that bound their temporaries; in `out` if it is apart."""
+    width = prod(bits.shape[1:])
+    if out is None or np.may_share_memory(out, bits):
+        out = np.empty(bits.shape, plain.BITS[plan.target.width])
+    target = out
+
+    def part(k: int) -> None:
+        lo, hi = at[k], at[k + 1]
+        here = None if noise is None else cpu.Noise(noise.key, noise.row_starts + np.uint64(lo * width))
+        target[lo:hi] = Pass(bits[lo:hi], plan, (here, None), None).run(_values, target.dtype, plan.target)
+
+    with ThreadPoolExecutor(cpu.threads()) as pool:
+        for done in [pool.submit(part, k) for k in range(len(at) - 1)]:
+            done.result()
+    return target
+
+
+def _values(xp, work, target, table, part, scales, rounding):
+    return element_values(xp, work, target, table, part, scales, rounding)
+
+
+def in_range_bits(bits: np.ndarray, plan: ScaledPlan, noise: Noises, given: Given) -> np.ndarray:
     """Where scaled magnitudes round to at most the largest element."""
     if not bits.size:
         return np.empty(bits.shape, bool)
@@ -251,8 +251,11 @@ def encode(x: np.ndarray, plan: ScaledPlan, randomness: Randomness, nan: float |
 def encode_bits(bits: np.ndarray, noise: Noises, plan: ScaledPlan, nan: float | None) -> Encoded:
     """Codes of numbers given by their bits."""
     _require_elements(bits)
-    run, fmt = Pass(bits, plan, noise, None), untraced(plan)
+    fmt = untraced(plan)
     nan_code, bad_code, scale_nan = nan_codes(fmt, nan)
+    if (found := fused_codes(bits, plan)) is not None:
+        return _encoded(bits, plan, found)
+    run = Pass(bits, plan, noise, None)
     codes = run.run(partial(_codes, nan_code=nan_code, bad_code=bad_code), plain.BITS[plan.layout.width])
     plain.refuse_nan(bool((codes < 0).any()), fmt.name)
     scales, outer = scale_codes(run.xp, run.work, run.table, run.scales, scale_nan)
@@ -267,6 +270,18 @@ def encode_bits(bits: np.ndarray, noise: Noises, plan: ScaledPlan, nan: float | 
         None if zero_points is None else zero_points.astype(plain.code_dtype(fmt.element.bits)),
         tuple(bits.astype(np.uint8) for bits in run.scales.micro),
     )
+
+
+def _encoded(bits: np.ndarray, plan: ScaledPlan, found: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Encoded:
+    """What the fused kernel found, none of it NaN, as codes."""
+    fmt, work, xp = untraced(plan), work_of(plan, bits.shape), NumpyIntegers(plan.layout.work_width)
+    elements, s, outer = found
+    scales = encode_grid(xp, plan.layout, plan.table.scale, s, -1).astype(plain.code_dtype(fmt.scale.bits))
+    wide = None
+    if fmt.outer is not None and work.groups is not None:
+        codes = encode_grid(xp, plan.layout, plan.table.outer, outer, -1)  # pyright: ignore[reportArgumentType]
+        wide = codes.astype(plain.code_dtype(fmt.outer.scale.bits)).reshape(work.groups.grid)
+    return Encoded(fmt, bits.shape, plan.source.name, elements, scales.reshape(work.view.grid), wide)
 
 
 def _codes(xp, work, table, bits, scales, rounding, nan_code, bad_code):

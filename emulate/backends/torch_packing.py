@@ -1,4 +1,4 @@
-"""Dense streams of bits in torch, on the device of the codes."""
+"""Dense streams of bits in torch, on the device of the codes; through Triton where that is a GPU."""
 
 import ml_dtypes
 import numpy as np
@@ -6,6 +6,10 @@ import torch
 
 from ...formats.registry import Format
 from ..packing import group_of, overlaps
+from ..plan import Plan
+from . import numpy_packing
+from . import triton as fast
+from .torch_kernel import BITS
 
 
 def _dtype(bits: int) -> torch.dtype:
@@ -21,6 +25,14 @@ def pack(codes: torch.Tensor, bits: int) -> torch.Tensor:
     """
     if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
         raise TypeError(f"expected integer codes, got {codes.dtype}; encode makes them")
+    if bits <= 8 and fast.available(codes):
+        from . import triton_packing
+
+        packed = triton_packing.pack(codes, bits)
+        if packed is not None:
+            return packed
+    if codes.device.type == "cpu":
+        return torch.from_numpy(numpy_packing.pack(codes.detach().numpy(), bits))
     flat = codes.reshape(-1).to(torch.int64)
     if flat.numel() and (int(flat.min()) < 0 or int(flat.max()) >> bits):
         raise ValueError(f"expected codes of {bits} bits, got {int(flat.min())} to {int(flat.max())}")
@@ -33,12 +45,32 @@ def pack(codes: torch.Tensor, bits: int) -> torch.Tensor:
     return (found & 0xFF).to(torch.uint8).reshape(-1)[: -(-codes.numel() * bits // 8)]
 
 
+def stream_of(x: torch.Tensor, plan: Plan, nan: float | None) -> torch.Tensor | None:
+    """The stream of the codes of x without a tensor of codes; None where the two steps are as good.
+
+    Raises:
+        ValueError: as `encode`.
+    """
+    if x.device.type != "cpu":
+        return None
+    stream = numpy_packing.stream_of_bits(x.detach().view(BITS[plan.source.width]).numpy(), plan, nan)
+    return None if stream is None else torch.from_numpy(stream)
+
+
 def unpack(stream: torch.Tensor, bits: int, count: int) -> torch.Tensor:
     """(count,) codes.
 
     Raises:
         ValueError: last bits that are not zero.
     """
+    if bits <= 8 and fast.available(stream):
+        from . import triton_packing
+
+        codes = triton_packing.unpack(stream, bits, count)
+        _refuse_rest(codes[count:], stream, bits, count)
+        return codes[:count]
+    if stream.device.type == "cpu":
+        return torch.from_numpy(numpy_packing.unpack(stream.detach().numpy(), bits, count))
     per_group, width = group_of(bits)
     groups = -(-count // per_group)
     wide = torch.nn.functional.pad(stream.to(torch.int64), (0, groups * width - stream.numel())).reshape(groups, width)
@@ -46,9 +78,13 @@ def unpack(stream: torch.Tensor, bits: int, count: int) -> torch.Tensor:
     for k, j, shift in overlaps(bits):
         found[:, k] |= wide[:, j] >> shift if shift >= 0 else wide[:, j] << -shift
     flat = (found & ((1 << bits) - 1)).reshape(-1)
-    if bool(flat[count:].any()) or (count * bits % 8 and int(stream[-1]) >> (count * bits % 8)):
-        raise ValueError("the last bits of the stream are not zero; it holds more codes, or is damaged")
+    _refuse_rest(flat[count:], stream, bits, count)
     return flat[:count].to(_dtype(bits))
+
+
+def _refuse_rest(rest: torch.Tensor, stream: torch.Tensor, bits: int, count: int) -> None:
+    if count * bits % 8 and (bool(rest.any()) or int(stream[-1]) >> (count * bits % 8)):
+        raise ValueError("the last bits of the stream are not zero; it holds more codes, or is damaged")
 
 
 def as_dtype(codes: torch.Tensor, fmt: Format, dtypes: dict[str, str]) -> torch.Tensor:

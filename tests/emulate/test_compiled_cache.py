@@ -1,5 +1,7 @@
 """Compiled kernels: cached on disk, never stale, safe to fork, and useful where no disk can be written."""
 
+import ast
+import hashlib
 import os
 import shutil
 import subprocess
@@ -47,11 +49,11 @@ SCALED_PROGRAM = """
 import sys, numpy as np, halfulp as hu
 sys.path.insert(0, {folder!r})
 from copy_of_backends import numba_scaled as k
-from halfulp.emulate.backends import cpu_scaled
-found = cpu_scaled._cached(hu.format("mxfp4"), "nearest_even")
+from halfulp.emulate.backends import cpu, cpu_scaled
+found = cpu_scaled.arguments_of(hu.format("mxfp4"), cpu.NEAREST_EVEN)
 x = np.linspace(-3, 5, 64, dtype=np.float32).view(np.int32).reshape(2, 32)
 out = np.empty_like(x)
-k.scaled_rows(x, out, np.empty(0, np.int32), *cpu_scaled._rest(found), None, np.uint64(0))
+k.scaled_rows(x, out, np.empty(0, np.int32), *found.arguments, None, np.uint64(0), np.empty(0, np.float32), None)
 print(out.view(np.float32).min(), sum(k.scaled_rows.stats.cache_hits.values()))
 """
 
@@ -61,8 +63,8 @@ def test_an_edit_of_the_tiles_reaches_the_fused_kernels(tmp_path):
     folder = tmp_path / "copy_of_backends"
     folder.mkdir()
     (folder / "__init__.py").touch()
-    for name in ("numba.py", "numba_scaled.py"):
-        shutil.copy(KERNELS.with_name(name), folder / name)
+    for source in KERNELS.parent.glob("numba*.py"):
+        shutil.copy(source, folder / source.name)
 
     def run_scaled():
         program = SCALED_PROGRAM.format(folder=str(tmp_path))
@@ -72,10 +74,28 @@ def test_an_edit_of_the_tiles_reaches_the_fused_kernels(tmp_path):
     assert run_scaled() == ["-3.0", "0"]
     assert run_scaled() == ["-3.0", "1"]
     tiles = folder / "numba.py"
-    edited = tiles.read_text().replace("signed = i(r | sign)", "signed = i(r)")
+    edited = tiles.read_text().replace("result = i(r | sign)", "result = i(r)")
     assert edited != tiles.read_text()
     tiles.write_text(edited)
     assert run_scaled() == ["0.0", "0"]
+
+
+def test_kernels_that_call_other_files_watch_them_all():
+    """The digest of whatever they import, directly or not, is in their cache keys."""
+    from halfulp.emulate.backends import numba_scaled, numba_transformed
+
+    def called(name):
+        tree = ast.parse(KERNELS.with_name(f"{name}.py").read_text())
+        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level and node.module]
+        return {node.module for node in nodes}.union(*(called(node.module) for node in nodes))
+
+    entries = {numba_scaled: "scaled_rows", numba_transformed: "transformed_rows"}
+    for module, entry in entries.items():
+        names = [Path(str(watched.__file__)).stem for watched in module.WATCHED]
+        assert set(names) == called(Path(module.__file__).stem)
+        digest = getattr(module, entry).py_func.__closure__[-1].cell_contents
+        files = b"".join(KERNELS.with_name(f"{name}.py").read_bytes() for name in names)
+        assert digest == int.from_bytes(hashlib.sha256(files).digest()[:6], "big")
 
 
 def test_without_a_writable_cache_kernels_still_compile(tmp_path):

@@ -311,3 +311,21 @@ def test_a_file_that_is_there_stays_whole_when_writing_fails(tmp_path, monkeypat
     with pytest.raises(OSError, match="No space left"):
         hu.save(path, {"w": hu.pack(X, "fp8_e4m3")})
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["ternary", "fp4_e2m1", "int4", "uint4", "int3", "fp6_e3m2", "fp6_e2m3", "e2m2", "int7", "ue2m2", "e3m3fnuz"])  # fmt: skip
+def test_one_pass_packs_what_two_do(name):
+    for count in (1, 63, 4096, 5001, (1 << 20) + 13):
+        x = np.random.default_rng(count).normal(size=count).astype(np.float32) * 3
+        x[:1] = -np.inf
+        for options in ({}, {"rounding": "up"}, {"rounding": "toward_zero"}):
+            stream = hu.pack(x, name, **options).streams["elements"]
+            codes = hu.encode(x, name, **options)
+            assert np.array_equal(stream, hu.pack_codes(codes, hu.format(name).bits))
+    half = x.astype(np.float16)
+    assert np.array_equal(hu.pack(half, name).streams["elements"], hu.pack(half.astype(np.float32), name).streams["elements"])  # fmt: skip
+    tensor = torch.from_numpy(x).bfloat16()
+    assert np.array_equal(hu.pack(tensor, name).streams["elements"].numpy(), hu.pack(tensor.float(), name).streams["elements"].numpy())  # fmt: skip
+    if hu.format(name).nan_code is None:
+        with pytest.raises(ValueError, match="has no code for NaN"):
+            hu.pack(np.array([1.0, np.nan], np.float32), name)

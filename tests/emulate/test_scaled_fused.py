@@ -1,5 +1,7 @@
 """The fused CPU kernel of scaled formats equals the portable kernels bit for bit wherever it runs."""
 
+import re
+
 import halfulp as hu
 import ml_dtypes
 import numpy as np
@@ -61,7 +63,7 @@ def portable(monkeypatch):
 
     def quantize(x, fmt, **options):
         with monkeypatch.context() as patch:
-            patch.setattr(numpy_scaled, "fused", lambda *_: None)
+            patch.setattr(numpy_scaled, "_compiled", lambda *_: None)
             return hu.quantize(x, fmt, **options)
 
     return quantize
@@ -74,6 +76,56 @@ def test_fused_equals_portable(name, portable):
             with np.errstate(all="ignore"):  # errors of searches overflow in the portable kernels
                 got, want = hu.quantize(x, name, rounding=mode), portable(x, name, rounding=mode)
             assert np.array_equal(got.view(np.int32), want.view(np.int32)), (kind, mode)
+
+
+@pytest.mark.parametrize("name", [*NAMED, *WRITTEN])
+def test_fused_codes_equal_portable_ones(name, monkeypatch):
+    """Elements, scales and outer scales, and whether there is a NaN without a code."""
+
+    def arrays(x, mode):
+        with np.errstate(all="ignore"):
+            try:
+                return hu.encode(x, name, rounding=mode).arrays
+            except ValueError as error:
+                return {"refused": str(error)}
+
+    for kind, x in ARRAYS.items():
+        for mode in MODES if kind in ("usual", "ties") else MODES[:1]:
+            got = arrays(x, mode)
+            with monkeypatch.context() as patch:
+                patch.setattr(numpy_scaled, "fused_codes", lambda *_: None)
+                want = arrays(x, mode)
+            assert got.keys() == want.keys()
+            for part in got:
+                assert np.array_equal(got[part], want[part]), (kind, mode, part)
+                assert getattr(got[part], "dtype", None) == getattr(want[part], "dtype", None)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16], ids=["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["mxfp4", "mxint8", "nvfp4", "int8_per_row", "int8_per_tensor"])
+def test_codes_of_16_bit_numbers_are_those_of_float32(name, dtype):
+    for x in ARRAYS.values():
+        with np.errstate(over="ignore"):
+            half = x.astype(dtype)
+        try:
+            want = hu.encode(half.astype(np.float32), name)
+        except ValueError as error:
+            with pytest.raises(ValueError, match=re.escape(str(error))):
+                hu.encode(half, name)
+            continue
+        got = hu.encode(half, name)
+        assert got.dtype == np.dtype(dtype).name
+        for part, codes in want.arrays.items():
+            assert np.array_equal(got.arrays[part], codes), part
+    long = np.tile(ARRAYS["usual"], (65, 1)).astype(dtype)  # several pieces in each of several threads
+    assert np.array_equal(hu.encode(long, name).elements, hu.encode(long.astype(np.float32), name).elements)
+
+
+def test_codes_of_daily_use_are_fused(monkeypatch):
+    monkeypatch.setattr(numpy_scaled, "Pass", None)
+    for name in ("mxfp4", "mxfp8_e4m3", "mxint8", "nvfp4", "int8_per_row", "int8_per_tensor"):
+        for dtype in (np.float32, np.float16, ml_dtypes.bfloat16):
+            assert hu.encode(ARRAYS["usual"].astype(dtype), name).elements.shape == (64, 256)
 
 
 LAID_OUT = [
@@ -152,7 +204,7 @@ def test_any_shape(rows, blocks, size, exponent, seed, name):
 def test_threads_and_tiles(portable, monkeypatch):
     """Blocks longer than a tile, a block a thread cannot have alone, and more than one thread."""
     monkeypatch.setattr(cpu, "_THREADED_FROM", 1 << 10)
-    monkeypatch.setattr(cpu_scaled, "_MOST", 1 << 14)
+    monkeypatch.setattr(cpu_scaled, "MOST", 1 << 14)
     x = RNG.standard_normal((24, 5000)).astype(np.float32)
     for name in ("int8_per_row", "int8_per_tensor", "scaled(fp4_e2m1,scale=ue4m3,block=2500)", "nvint4", "mxfp4"):
         y = x[:, :4992] if name in ("nvint4", "mxfp4") else x
