@@ -1,11 +1,13 @@
 # Every target sets up what it needs in .venv; `make demo` and `make test` work from a fresh clone.
 PYTHON ?= python3
+# The interpreter of `make gpu-check`: one whose torch was built with CUDA. It is used as it is.
+GPU_PYTHON ?= $(PYTHON)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 DEMO := out/demo
 
-.PHONY: demo test test-full check bench docs catalogue clean
+.PHONY: demo test test-full check bench gpu-check docs catalogue clean
 
 demo: .venv/sim  ## sweep 25 minifloats, INT2..INT8 and ternary on handwritten digits
 	$(BIN)/halfulp sweep digits -f 'e[1-5]m[0-4]' -f 'int[2-8]' -f ternary -f binary32 \
@@ -25,8 +27,12 @@ check: .venv/dev  ## lint, types, fast tests
 	$(BIN)/pyright
 	$(BIN)/python -m pytest -m "not slow" tests/formats tests/test_layers.py tests/emulate/test_arguments.py
 
-bench: .venv/dev  ## time quantization against a copy and the peers
-	$(BIN)/python -m benchmarks.quantize
+bench: .venv/bench  ## time quantization against a copy and the peers, e.g. make bench BENCH=--quick
+	$(BIN)/python -m benchmarks $(BENCH)
+
+gpu-check:  ## compare the kernels on this machine's GPU with the CPU, time them, write benchmarks/gpu/<machine>.md
+	@mkdir -p out/gpu && ln -sfn "$(CURDIR)" out/gpu/halfulp
+	PYTHONPATH="$(CURDIR)/out/gpu:$(CURDIR)" $(GPU_PYTHON) -m benchmarks.gpu
 
 docs: .venv/docs  ## build the documentation into out/docs
 	$(BIN)/sphinx-build -W --keep-going -q docs out/docs
@@ -41,6 +47,6 @@ clean:
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/sim .venv/dev .venv/docs: .venv/%: .venv/bin/python pyproject.toml constraints.txt
+.venv/sim .venv/dev .venv/docs .venv/bench: .venv/%: .venv/bin/python pyproject.toml constraints.txt
 	$(PIP) -e '.[$*]'
 	@touch $@
