@@ -16,6 +16,7 @@ from ..formats.residual import ResidualFormat
 from ..formats.scaled import ScaledFormat
 from .dispatch import packing_backend_of
 from .encoded import Encoded
+from .plan import dtype_name, layout_named
 from .quantize import decode, encode
 from .views import grouped, view_of
 
@@ -90,12 +91,16 @@ def unpack_codes(stream: Any, bits: int, count: int) -> Any:
     _check_width(bits)
     if count < 0:
         raise ValueError(f"expected a count of codes, got {count}")
+    _check_stream(stream, bits, count)
+    return packing_backend_of(stream).unpack(stream, bits, count)
+
+
+def _check_stream(stream: Any, bits: int, count: int) -> None:
     expected = -(-count * bits // 8)
     if tuple(stream.shape) != (expected,):
         raise ValueError(f"expected {expected} bytes for {count} codes of {bits} bits, got shape {tuple(stream.shape)}")
     if "uint8" not in str(stream.dtype):
         raise TypeError(f"expected a stream of uint8, got {stream.dtype}")
-    return packing_backend_of(stream).unpack(stream, bits, count)
 
 
 def _check_width(bits: int) -> None:
@@ -201,14 +206,32 @@ def unpack(packed: Packed, *, out_dtype: Any = None) -> Any:
     """
     from .layouts import LAYOUTS, fits
 
-    codes = unpack_encoded(packed)
-    if isinstance(codes.fmt, ScaledFormat):
-        return decode(codes, out_dtype=out_dtype)
-    if isinstance(codes.fmt, ComplexFormat):
-        return decode(codes)
-    plain: Any = codes.fmt
-    able = [name for name in (codes.dtype, "float32", "float64") if fits(plain, LAYOUTS[name])]
-    return decode(codes.elements, codes.fmt, out_dtype=out_dtype or able[0])
+    if isinstance(packed.fmt, ScaledFormat):
+        return decode(unpack_encoded(packed), out_dtype=out_dtype)
+    if isinstance(packed.fmt, ComplexFormat):
+        return decode(unpack_encoded(packed))
+    plain: Any = packed.fmt
+    able = [name for name in (packed.dtype, "float32", "float64") if fits(plain, LAYOUTS[name])]
+    direct = _values_of_stream(packed, dtype_name(out_dtype or able[0]))
+    return decode(unpack_encoded(packed).elements, plain, out_dtype=out_dtype or able[0]) if direct is None else direct
+
+
+def _values_of_stream(packed: Packed, dtype: str) -> Any:
+    """Values of an unscaled format of fewer than 8 bits without an array of codes, where the backend can."""
+    from .layouts import require_fit
+
+    fmt: Any = packed.fmt
+    stream, count = packed.streams.get("elements"), prod(packed.shape)
+    if isinstance(fmt, NOT_PLAIN) or fmt.bits >= 8 or set(packed.streams) != {"elements"}:
+        return None
+    packing = packing_backend_of(stream)
+    if not hasattr(packing, "values_of"):
+        return None
+    target = layout_named(dtype, "out_dtype")
+    require_fit(fmt, target)
+    _check_stream(stream, fmt.bits, count)
+    values = packing.values_of(stream, fmt, target, count)
+    return None if values is None else values.reshape(packed.shape)
 
 
 def unpack_encoded(packed: Packed) -> Encoded:

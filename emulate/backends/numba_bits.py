@@ -1,4 +1,4 @@
-"""Compiled passes over bits that round nothing: the largest magnitude, clip masks, codes out of a dense stream.
+"""Compiled passes over bits that round nothing: the largest magnitude, clip masks, what a dense stream holds.
 
 Numba keys its disk cache on one file, so what is compiled here calls into no other; see `numba`.
 """
@@ -6,6 +6,9 @@ Numba keys its disk cache on one file, so what is compiled here calls into no ot
 import numpy as np
 
 from .numba import compiled
+
+TILE = 4096
+"""Codes that are kept between a stream and its values, a multiple of eight."""
 
 _shr = np.right_shift
 
@@ -64,3 +67,27 @@ def unpack(stream, codes, bits):
             at += 1
         codes[k] = held & mask
         held, filled = held >> np.uint64(bits), filled - np.uint64(bits)
+
+
+@compiled
+def unpack_values(stream, out, table, bits):
+    """table[code] of the codes of a dense stream, without an array of codes.
+
+    Args:
+        stream: uint8, codes of at most 8 bits.
+        out: (n,) of the table's dtype.
+        table: (2**bits,) bits of the values.
+    """
+    if bits == 4:
+        for k in range(out.size // 2):
+            out[2 * k] = table[stream[k] & np.uint8(15)]
+            out[2 * k + 1] = table[_shr(stream[k], np.uint8(4))]
+        if out.size % 2:
+            out[out.size - 1] = table[stream[out.size // 2] & np.uint8(15)]
+        return
+    codes = np.empty(min(TILE, out.size), np.uint8)
+    for lo in range(0, out.size, TILE):
+        target = out[lo : lo + TILE]
+        unpack(stream[lo // 8 * bits :], codes[: target.size], bits)
+        for k in range(target.size):
+            target[k] = table[codes[k]]

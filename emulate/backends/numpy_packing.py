@@ -7,10 +7,11 @@ import ml_dtypes
 import numpy as np
 
 from ...formats.registry import Format
+from ..layouts import Layout
 from ..plan import Plan
 from . import cpu
 from . import numpy as numpy_backend
-from .numpy import code_dtype
+from .numpy import FLOATS, code_dtype, decoding_table
 
 
 def pack(codes: np.ndarray, bits: int) -> np.ndarray:
@@ -86,11 +87,36 @@ def unpack(stream: np.ndarray, bits: int, count: int) -> np.ndarray:
     dtype = code_dtype(bits)
     if bits in (8, 16, 32):
         return np.ascontiguousarray(stream).view(f"<u{bits // 8}").astype(dtype)
-    if count * bits % 8 and int(stream[-1]) >> (count * bits % 8):
-        raise ValueError("the last bits of the stream are not zero; it holds more codes, or is damaged")
+    _refuse_rest(stream, bits, count)
     codes = np.empty(count, dtype)
     _by_parts(codes, np.ascontiguousarray(stream), bits, _unpack_part)
     return codes
+
+
+def values_of(stream: np.ndarray, fmt: Format, target: Layout, count: int) -> np.ndarray:
+    """(count,) values of the codes of a dense stream, without an array of codes.
+
+    Args:
+        fmt: of at most 8 bits.
+
+    Raises:
+        ValueError: last bits that are not zero.
+    """
+    from .numba_bits import unpack_values
+
+    _refuse_rest(stream, fmt.bits, count)
+    values, table = np.empty(count, FLOATS[target.name]), decoding_table(fmt, target)
+
+    def part(values: np.ndarray, stream: np.ndarray, bits: int) -> None:
+        unpack_values(stream, values.view(table.dtype), table, bits)
+
+    _by_parts(values, np.ascontiguousarray(stream), fmt.bits, part)
+    return values
+
+
+def _refuse_rest(stream: np.ndarray, bits: int, count: int) -> None:
+    if count * bits % 8 and int(stream[-1]) >> (count * bits % 8):
+        raise ValueError("the last bits of the stream are not zero; it holds more codes, or is damaged")
 
 
 def as_dtype(codes: np.ndarray, fmt: Format, dtypes: dict[str, str]) -> np.ndarray:

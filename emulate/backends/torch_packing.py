@@ -5,6 +5,7 @@ import numpy as np
 import torch
 
 from ...formats.registry import Format
+from ..layouts import Layout
 from ..packing import group_of, overlaps
 from ..plan import Plan
 from . import numpy_packing
@@ -82,6 +83,17 @@ def unpack(stream: torch.Tensor, bits: int, count: int) -> torch.Tensor:
     return flat[:count].to(_dtype(bits))
 
 
+def values_of(stream: torch.Tensor, fmt: Format, target: Layout, count: int) -> torch.Tensor | None:
+    """(count,) values of the codes of a dense stream; None where the two steps are as good.
+
+    Raises:
+        ValueError: last bits that are not zero.
+    """
+    if stream.device.type != "cpu":
+        return None
+    return from_host(numpy_packing.values_of(stream.detach().numpy(), fmt, target, count), copy=False)
+
+
 def _refuse_rest(rest: torch.Tensor, stream: torch.Tensor, bits: int, count: int) -> None:
     if count * bits % 8 and (bool(rest.any()) or int(stream[-1]) >> (count * bits % 8)):
         raise ValueError("the last bits of the stream are not zero; it holds more codes, or is damaged")
@@ -112,8 +124,9 @@ def on_host(a: torch.Tensor) -> np.ndarray:
     return a.numpy()
 
 
-def from_host(a: np.ndarray) -> torch.Tensor:
+def from_host(a: np.ndarray, copy: bool = True) -> torch.Tensor:
     """Back again."""
+    a = a.copy() if copy else a
     if a.dtype == ml_dtypes.bfloat16:
-        return torch.from_numpy(a.view(np.int16).copy()).view(torch.bfloat16)
-    return torch.from_numpy(a.copy())
+        return torch.from_numpy(a.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(a)

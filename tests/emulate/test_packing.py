@@ -329,3 +329,31 @@ def test_one_pass_packs_what_two_do(name):
     if hu.format(name).nan_code is None:
         with pytest.raises(ValueError, match="has no code for NaN"):
             hu.pack(np.array([1.0, np.nan], np.float32), name)
+
+
+@pytest.mark.parametrize("name", ["ternary", "fp4_e2m1", "int3", "fp6_e3m2", "int7"])
+@pytest.mark.parametrize("library", [np.asarray, torch.from_numpy])
+def test_one_pass_unpacks_what_two_do(name, library):
+    """Long and short streams, in every dtype that holds the values; codes without a value are NaN."""
+    fmt = hu.format(name)
+    for count in (0, 1, 9, 4096, 10_001):
+        codes = RNG.integers(0, 1 << fmt.bits, count).astype(np.uint8)
+        for dtype in ("float16", "bfloat16", "float32", "float64"):
+            packed = hu.Packed(fmt, (count, 1), dtype, {"elements": library(hu.pack_codes(codes, fmt.bits))})
+            want = hu.decode(library(codes.reshape(count, 1)), fmt, out_dtype=dtype)
+            got = hu.unpack(packed)
+            assert got.dtype == want.dtype
+            assert np.array_equal(np.asarray(got.tolist()), np.asarray(want.tolist()), equal_nan=True)
+
+
+def test_one_pass_checks_what_two_do():
+    stream = np.array([0x21, 0x43], np.uint8)
+    fmt = hu.format("fp4_e2m1")
+    with pytest.raises(ValueError, match="last bits"):
+        hu.unpack(hu.Packed(fmt, (3,), "float32", {"elements": stream}))
+    with pytest.raises(ValueError, match="expected 3 bytes"):
+        hu.unpack(hu.Packed(fmt, (5,), "float32", {"elements": stream}))
+    with pytest.raises(TypeError, match="uint8"):
+        hu.unpack(hu.Packed(fmt, (4,), "float32", {"elements": stream.astype(np.int8)}))
+    with pytest.raises(ValueError, match="do not fit float16"):
+        hu.unpack(hu.Packed(hu.format("int3@-40"), (5,), "float16", {"elements": stream}), out_dtype="float16")
