@@ -66,7 +66,7 @@ class FloatFormat:
     Args:
         name: what reports call it; not part of its identity.
         exponent_bits: width of the exponent field, 0 to 16.
-        mantissa_bits: width of the stored fraction, 0 to 30.
+        mantissa_bits: width of the stored fraction, 0 to 30; or 52, of binary64.
         bias: exponent bias.
         specials: `IEEE`, `FN`, `FNUZ`, `NONE` or those of `p3109`.
         signed: whether there is a sign bit.
@@ -91,7 +91,7 @@ class FloatFormat:
 
     def __post_init__(self) -> None:
         e, m = self.exponent_bits, self.mantissa_bits
-        if not (0 <= e <= 16 and 0 <= m <= 30 and e + m >= 1 and self.bits <= 32):
+        if not (0 <= e <= 16 and 0 <= m <= 30 and e + m >= 1 and self.bits <= 32) and (e, m) != (11, 52):
             raise ValueError(
                 f"{self.name}: expected 0 to 16 exponent and 0 to 30 mantissa bits, at most 32 in all, got E{e}M{m}"
             )
@@ -287,6 +287,10 @@ FLOATS = (
     p3109(8, 4),
 )
 """The named floating-point formats."""
+
+BINARY64 = FloatFormat("binary64", 11, 52, 1023, IEEE, source=_P754)
+"""float64 itself: for arithmetic that mixes it with narrower formats. It is none of the formats that have codes."""
+BINARY64_NAMES = ("binary64", "float64", "fp64", "double")
 
 FLOAT_ALIASES = {
     "binary32": ("fp32", "float32", "single"),

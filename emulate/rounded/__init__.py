@@ -1,0 +1,1 @@
+"""Arithmetic in which every operation is rounded to a format."""
