@@ -181,7 +181,7 @@ def extent(fmt: Format) -> Extent:
     top = floor_log2(max(fmt.max, -fmt.min, Fraction(1, 1 << 1074)))
     if isinstance(fmt, FloatFormat):
         return Extent(fmt.mantissa_bits + 1, min(fmt.quantum_exponent, fmt.min_exponent - fmt.mantissa_bits), top)
-    quantum = _quantum(fmt.step)
+    quantum = _quantum(Fraction(fmt.step))  # pyright: ignore[reportAttributeAccessIssue]
     return Extent(top - quantum + 1, quantum, top)
 
 

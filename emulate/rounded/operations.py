@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from ...formats.listing import is_listed, listing
 from ...formats.suggest import unknown
 from ..backends import cpu
 from ..backends import numpy as numpy_backend
 from ..backends.numpy import BITS, FLOATS
-from ...formats.listing import is_listed, listing
 from ..layouts import Layout, floats_of
 from ..plan import Plan, Randomness
 from . import error_free, rational
@@ -67,7 +67,8 @@ def odd_compiled(name: str, operands: list[np.ndarray], out: np.ndarray) -> None
     if name == "subtract":
         operands = [operands[0], -operands[1]]
     full = [x if x.size == out.size else np.full(out.size, x[0]) for x in operands]
-    numba_odd.odd_array(codes[name], *full, *(full[-1:] * (3 - len(full))), out)
+    a, b, c = [*full, *full[-1:] * (3 - len(full))]
+    numba_odd.odd_array(codes[name], a, b, c, out)
 
 
 def _fma(a: np.ndarray, b: np.ndarray, c: np.ndarray, out: np.ndarray) -> np.ndarray:

@@ -17,7 +17,9 @@ _ROOT_BITS = 256
 """Bits of square roots before the sticky one, far beyond those of any format."""
 
 
-def operate(name: str, arithmetic: "Arithmetic", operands: Sequence[np.ndarray], words: np.ndarray | None) -> list[float]:
+def operate(
+    name: str, arithmetic: "Arithmetic", operands: Sequence[np.ndarray], words: np.ndarray | None
+) -> list[float]:
     """The operation of float64 numbers, rounded once.
 
     Args:
