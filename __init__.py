@@ -5,6 +5,7 @@ import halfulp as hu
 hu.quantize(x, "fp8_e4m3")                                      # nearest even, saturating
 hu.quantize(x, "e3m2", rounding="stochastic", seed=0)           # any minifloat, the same bits everywhere
 hu.encode(x, "int8"), hu.decode(codes, "int8")                  # codes and back
+hu.array(x, "fp16") / 3                                         # an array that rounds every operation
 hu.format("fp4_e2m1"), hu.list_formats()                        # what the formats are
 hu.sweep("digits", formats=["e4m3", "int8"], store="runs.db")   # what they do to a model
 """
@@ -30,6 +31,12 @@ from .emulate.quantize import decode as decode
 from .emulate.quantize import encode as encode
 from .emulate.quantize import quantize as quantize
 from .emulate.quantize import scales as scales
+from .emulate.rounded.arrays import RoundedArray as RoundedArray
+from .emulate.rounded.arrays import array as array
+from .emulate.rounded.arrays import fma as fma
+from .emulate.rounded.context import Arithmetic as Arithmetic
+from .emulate.rounded.context import arithmetic as arithmetic
+from .emulate.rounded.transformation import rounded as rounded
 from .emulate.traced import format_data as format_data
 from .emulate.transforms import hadamard as hadamard
 from .emulate.transforms import hadamard_signs as hadamard_signs

@@ -60,6 +60,11 @@ def _library(kind: type) -> str:
     return "numpy"
 
 
+def library_of(x: Any) -> str:
+    """'torch', 'jax' or 'numpy', by the type of x."""
+    return _library(type(x))
+
+
 def torch_is_compiling() -> bool:
     """Whether `torch.compile` or `torch.export` is tracing this call."""
     torch = sys.modules.get("torch")

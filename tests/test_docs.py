@@ -14,7 +14,7 @@ MODULES = [
     "formats.blocks", "formats.catalogue", "formats.codebooks", "formats.floats", "formats.registry", "formats.residual",
     "formats.rounding", "formats.scaled", "formats.tapered", "formats.transform", "emulate.decompose", "emulate.learning",
     "formats.scaled_registry", "emulate.complexes", "emulate.native", "emulate.packing", "emulate.philox",
-    "emulate.quantize", "emulate.traced", "emulate.transforms",
+    "emulate.quantize", "emulate.rounded.arrays", "emulate.traced", "emulate.transforms",
 ]  # fmt: skip
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 

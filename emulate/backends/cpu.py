@@ -298,9 +298,15 @@ def parameters(grid: Grid, layout: Layout, mode: Mode, overflow: str | None, nan
         *(grid.max_positive, grid.max_negative, *finite, *infinite, sign if grid.negative_zero else 0),
         *_increment(mode),
         *(grid.min_field, grid.mantissa_bits if not grid.twos_complement else 0, grid.infinity_code, nan_code),
-        *(1 << (grid.code_bits - 1) if signed_float else 0, (1 << grid.code_bits) - 1, tiny_shift, quantum),
+        *(_wrapped(1 << (grid.code_bits - 1)) if signed_float else 0, _wrapped((1 << grid.code_bits) - 1)),
+        *(tiny_shift, quantum),
     ]
     return np.array(values, np.int64).astype(np.int64 if layout.work_width == 64 else np.int32)  # 32-bit codes wrap
+
+
+def _wrapped(bits: int) -> int:
+    """The signed integer of 64 bits."""
+    return (bits + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def code_parameters(p: np.ndarray, grid: Any, layout: Layout) -> np.ndarray:

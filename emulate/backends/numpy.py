@@ -188,7 +188,13 @@ def refuse_nan(found: bool, name: str) -> None:
 
 
 def code_dtype(bits: int) -> np.dtype:
-    """The narrowest unsigned dtype that holds a code."""
+    """The narrowest unsigned dtype that holds a code.
+
+    Raises:
+        ValueError: codes of 64 bits, which are the bits of float64.
+    """
+    if bits > 32:
+        raise ValueError(f"codes of {bits} bits are the bits of float64 themselves; use x.view('uint64')")
     return np.dtype(np.uint8 if bits <= 8 else np.uint16 if bits <= 16 else np.uint32)
 
 
