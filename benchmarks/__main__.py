@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .computations import COMPUTATIONS
+from .outcomes import Computation
 from .report import record, save, summary, tables
 from .run import QUICK, Settings, run
 from .tasks import NUMPY, Task, available, matching
@@ -64,6 +66,7 @@ def main(
         make bench                                    everything, some ten minutes
         python -m benchmarks --quick                  before and after a change
         python -m benchmarks --rows mxfp4 --no-peers  one family
+        python -m benchmarks --rows gemm              matrix products with every operation rounded
         python -m benchmarks --profile 'E4M3, up'     is it arithmetic or memory?
         python -m benchmarks --record                 keep the run in benchmarks/RESULTS.md
 
@@ -71,7 +74,7 @@ def main(
     """
     logging.disable(logging.CRITICAL)  # torch.compile logs what the table says in one line
     try:
-        tasks = matching(profile or rows) if profile or rows else available()
+        tasks, computations = chosen(profile or rows)
         wanted = tuple(parsed_size(text) for text in sizes.split(",")) if sizes else ()
         if write_record and (quick or rows or sizes or not peers):
             raise ValueError("a record is of the whole benchmark; leave out --quick, --rows, --sizes and --no-peers")
@@ -80,7 +83,8 @@ def main(
     if profile:
         _profile(tasks)
     else:
-        _benchmark(tasks, peers, Settings(wanted, QUICK.budget, True) if quick else Settings(wanted), write_record, out)
+        settings = Settings(wanted, QUICK.budget, True) if quick else Settings(wanted)
+        _benchmark(tasks, computations if peers else [], peers, settings, write_record, out)
 
 
 def _profile(tasks: list[Task]) -> None:
@@ -92,13 +96,32 @@ def _profile(tasks: list[Task]) -> None:
             typer.echo(bound_of(row).text)
 
 
-def _benchmark(tasks: list[Task], peers: bool, settings: Settings, write_record: bool, out: Path) -> None:
+def chosen(pattern: str) -> tuple[list[Task], list[Computation]]:
+    """The tasks and computations whose names match; all of them for an empty pattern.
+
+    Raises:
+        ValueError: nothing matches.
+    """
+    if not pattern:
+        return available(), list(COMPUTATIONS)
+    computations = [c for c in COMPUTATIONS if pattern.lower() in c.name.lower()]
+    return ([] if computations else matching(pattern)), computations
+
+
+def _benchmark(
+    tasks: list[Task],
+    computations: list[Computation],
+    peers: bool,
+    settings: Settings,
+    write_record: bool,
+    out: Path,
+) -> None:
     from rich.console import Console
 
     from .roofline import draw
     from .rows import every_row
 
-    report = run(every_row(tasks, peers), settings)
+    report = run(every_row(tasks, peers) if tasks else [], settings, computations)
     console = Console(width=None if sys.stdout.isatty() else 170)
     console.print(f"[bold]{report.machine}[/]; " + ", ".join(f"{k} {v}" for k, v in report.versions.items()))
     for table in tables(report):

@@ -14,6 +14,7 @@ from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
+from .outcomes import OWN, Outcome, fastest
 from .results import Comparison, Report, Result, comparisons, geometric_mean, main_results, verdicts
 from .timing import Spread
 
@@ -29,6 +30,9 @@ call, in percent of the input, results included where they are allocated. *First
 libraries imported and compiled code on disk; *cold* is one with none there. Results are compared with exact rounding,
 of stochastic rounding with both neighbours, and the note says where a library differs. Inputs are standard normal, so
 that nothing overflows. Slow peers are timed at smaller sizes, against copies of that size.
+
+*Arithmetic* is whole computations in which every operation is rounded, two for a multiply-add; slow libraries do
+smaller problems, and what is compared is operations a second. Results are compared with the textbook loop.
 """
 
 
@@ -132,6 +136,29 @@ def latency_table(report: Report) -> Table:
     return _table("overheads", ("call", "median", "quartiles"), rows, ("call",))
 
 
+def arithmetic_table(report: Report) -> Table | None:
+    """Whole computations, every operation rounded; None where none was timed."""
+    if not report.outcomes:
+        return None
+    rows = []
+    for found in report.outcomes:
+        own = fastest(report.outcomes, found.computation.name, OWN)
+        faster = own / found.gigaflops if own and found.gigaflops and not found.way.library.startswith(OWN) else None
+        rows.append(
+            (
+                found.computation.name,
+                found.way.library,
+                power(found.way.size),
+                seconds_text(found.seconds and found.seconds.median),
+                "" if found.gigaflops is None else f"{found.gigaflops:.3g}",
+                "" if faster is None else f"{_three_digits(faster)} x",
+                found.note,
+            )
+        )
+    columns = ("computation", "library", "size", "median", "Gflop/s", "halfulp is faster by", "note")
+    return _table("arithmetic, every operation rounded", columns, rows, ("computation", "library", "note"))
+
+
 def target_table(report: Report) -> Table:
     """Every target that was measured, and whether it was reached."""
     rows = [
@@ -165,8 +192,11 @@ def comparison_table(compared: Sequence[Comparison]) -> Table:
 def tables(report: Report) -> list[Table]:
     """All tables of a run."""
     compared = comparisons(report.results)
-    made = [main_table(report), size_table(report), latency_table(report), target_table(report)]
-    return [table for table in made if table] + [comparison_table(compared)]
+    made = [
+        *(main_table(report), size_table(report), arithmetic_table(report), latency_table(report)),
+        target_table(report),
+    ]
+    return [table for table in made if table] + ([comparison_table(compared)] if compared else [])
 
 
 def summary(report: Report) -> str:
@@ -236,6 +266,19 @@ def flat(result: Result) -> dict[str, Any]:
     }
 
 
+def flat_outcome(found: Outcome) -> dict[str, Any]:
+    """A computation as one row of a table of plain values."""
+    return {
+        "computation": found.computation.name,
+        "library": found.way.library,
+        "size": found.way.size,
+        "seconds": found.seconds and asdict(found.seconds),
+        "gigaflops": found.gigaflops,
+        "differs": found.differs,
+        "note": found.note,
+    }
+
+
 def save(report: Report, folder: Path) -> list[Path]:
     """Write results.csv and results.json; seconds, shares, ratios."""
     import pandas as pd
@@ -246,6 +289,13 @@ def save(report: Report, folder: Path) -> list[Path]:
     paths = [folder / "results.csv", folder / "results.json"]
     frame.to_csv(paths[0], index=False)
     latencies = [asdict(entry) for entry in report.latencies]
-    data = {"machine": report.machine, "versions": report.versions, "results": rows, "latencies": latencies}
+    outcomes = [flat_outcome(found) for found in report.outcomes]
+    data = {
+        "machine": report.machine,
+        "versions": report.versions,
+        "results": rows,
+        "latencies": latencies,
+        "arithmetic": outcomes,
+    }
     paths[1].write_text(json.dumps(data, indent=1))
     return paths

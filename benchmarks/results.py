@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from .machine import cores
+from .outcomes import Outcome, reached
 from .rows import COPY, Row
 from .tasks import LARGE, NUMPY, Disagreement
 from .timing import Spread, ratios
@@ -73,17 +75,22 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A target and what was found."""
+    """A target and what was found.
+
+    Args:
+        at_least: whether more is better.
+    """
 
     name: str
     target: float
     found: float
     unit: str
+    at_least: bool = False
 
     @property
     def reached(self) -> bool:
-        """Whether the found value is at most the target."""
-        return self.found <= self.target
+        """Whether the found value is at most the target, or at least."""
+        return self.found >= self.target if self.at_least else self.found <= self.target
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,7 @@ class Report:
     versions: dict[str, str]
     results: list[Result] = field(default_factory=list)
     latencies: list[Latency] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
 
 
 def in_short(error: Exception) -> str:
@@ -172,8 +180,9 @@ def verdicts(report: Report) -> list[Verdict]:
         for result in report.results
         if result.ratio and result.row.library == NUMPY and result.size == LARGE and result.row.task.target
     ]
-    return found + [
+    found += [
         Verdict(entry.name, entry.target, entry.seconds.median, "s")
         for entry in report.latencies
         if entry.target and entry.seconds
     ]
+    return found + [Verdict(*target, at_least=True) for target in reached(report.outcomes, cores())]

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from .arrays import array_of, jax_copy, two_thread_copy
+from .computations import COMPUTATIONS, outcome
 from .fresh import import_seconds, in_fresh_process, peak_growth
 from .latency import ENTRIES, latency
 from .machine import machine_name, versions
+from .outcomes import Computation
 from .results import Latency, Report, Result, in_short, timed
 from .rows import COPY, JAX_COPY, Row, beside_peers
 from .tasks import NUMPY, disagreement
@@ -104,11 +106,20 @@ def with_fresh_process(result: Result) -> Result:
     return replace(result, memory=found["memory"], first_call=found["first"], cold_call=cold)
 
 
-def steps(rows: Sequence[Row], settings: Settings, report: Report) -> Iterator[Step]:
+def steps(
+    rows: Sequence[Row], settings: Settings, report: Report, computations: Sequence[Computation] = ()
+) -> Iterator[Step]:
     """All the work of a run; each step adds what it finds to the report."""
     for row in selected(rows, settings):
         for size in row.sizes(settings.sizes):
             yield _row_step(row, size, settings, report)
+    for computation in computations:
+        for way in COMPUTATIONS[computation]:
+            yield Step(
+                f"{computation.name}: {way.library}, {way.size:,}",
+                3 * settings.budget,
+                lambda pair=(computation, way): report.outcomes.append(outcome(*pair, settings.budget)),
+            )
     yield Step("import halfulp", 3, lambda: report.latencies.append(_import(2 if settings.quick else 5)))
     x = array_of(64, "float32")
     for entry in ENTRIES:
@@ -136,12 +147,12 @@ def _import(repeats: int) -> Latency:
     return Latency("import halfulp", Spread(best, best, best), IMPORT_TARGET)
 
 
-def run(rows: Sequence[Row], settings: Settings) -> Report:
+def run(rows: Sequence[Row], settings: Settings, computations: Sequence[Computation] = ()) -> Report:
     """Run the benchmark under a progress bar."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     report = Report(machine_name(), versions())
-    todo = list(steps(rows, settings, report))
+    todo = list(steps(rows, settings, report, computations))
     columns = (BarColumn(), TimeElapsedColumn(), "left", TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, transient=True) as progress:
         bar = progress.add_task("", total=sum(step.seconds for step in todo))
