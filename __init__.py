@@ -10,6 +10,8 @@ hu.format("fp4_e2m1"), hu.list_formats()                        # what the forma
 hu.sweep("digits", formats=["e4m3", "int8"], store="runs.db")   # what they do to a model
 """
 
+from .emulate import analysis as analysis
+from .emulate import linalg as linalg
 from .emulate.complexes import from_widely_linear as from_widely_linear
 from .emulate.complexes import to_widely_linear as to_widely_linear
 from .emulate.decompose import decompose as decompose

@@ -14,7 +14,8 @@ MODULES = [
     "formats.blocks", "formats.catalogue", "formats.codebooks", "formats.floats", "formats.registry", "formats.residual",
     "formats.rounding", "formats.scaled", "formats.tapered", "formats.transform", "emulate.decompose", "emulate.learning",
     "formats.scaled_registry", "emulate.complexes", "emulate.native", "emulate.packing", "emulate.philox",
-    "emulate.quantize", "emulate.rounded.arrays", "emulate.traced", "emulate.transforms",
+    "emulate.analysis", "emulate.linalg.basic", "emulate.linalg.factor", "emulate.linalg.ode", "emulate.linalg.polar",
+    "emulate.linalg.sums", "emulate.quantize", "emulate.random_runs", "emulate.rounded.arrays", "emulate.traced", "emulate.transforms",
 ]  # fmt: skip
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 

@@ -1,25 +1,21 @@
 """Arrays that round every operation, for NumPy."""
 
 from collections.abc import Iterator
-from math import ceil, log10
 from typing import Any
 
 import numpy as np
 
 from ...formats.registry import Format
 from ...formats.rounding import Rounding
-from ..backends.numpy import FLOATS
 from ..dispatch import library_of
-from .context import Arithmetic, arithmetic, extent
-from .draws import Draws, draws_for
-from .operations import operate, rounded_to
+from .context import Arithmetic, arithmetic
+from .draws import draws_for
+from .operands import Rounded, nothing_else, one_axis, operand, plain_index, shown
+from .operations import operate
 from .reductions import accumulate, dot_general, next_of, product, running
 
-_SHOWN = 1000
-"""Elements up to which NumPy prints an array whole."""
 
-
-class RoundedArray(np.lib.mixins.NDArrayOperatorsMixin):
+class RoundedArray(Rounded, np.lib.mixins.NDArrayOperatorsMixin):
     """An array of values of a format, whose operations give values of the format.
 
     It behaves like a NumPy array: operators, ufuncs, indexing, and the functions of NumPy that move data or that are
@@ -39,13 +35,8 @@ class RoundedArray(np.lib.mixins.NDArrayOperatorsMixin):
         draws: where stochastic rounding takes its random words from; shared with results.
     """
 
-    __slots__ = ("arithmetic", "draws", "values")
+    __slots__ = ()
     __hash__ = None  # pyright: ignore[reportAssignmentType]
-
-    def __init__(self, values: np.ndarray, arithmetic: Arithmetic, draws: Draws | None = None) -> None:
-        self.values = values
-        self.arithmetic = arithmetic
-        self.draws = draws
 
     # what it is
 
@@ -80,11 +71,11 @@ class RoundedArray(np.lib.mixins.NDArrayOperatorsMixin):
         return self._with(self.values.T)
 
     def __repr__(self) -> str:
-        text = np.array2string(_shown(self), separator=", ", prefix="RoundedArray(")
+        text = np.array2string(shown(self), separator=", ", prefix="RoundedArray(")
         return f"RoundedArray({text}, {self.arithmetic!r})"
 
     def __str__(self) -> str:
-        return str(_shown(self))
+        return str(shown(self))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -115,10 +106,10 @@ class RoundedArray(np.lib.mixins.NDArrayOperatorsMixin):
     # shapes and copies: nothing is rounded
 
     def __getitem__(self, index: Any) -> "RoundedArray":
-        return self._with(np.asarray(self.values[plain(index)]))
+        return self._with(np.asarray(self.values[plain_index(index)]))
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self.values[plain(index)] = operand(value, self.arithmetic, self.draws)
+        self.values[plain_index(index)] = operand(value, self.arithmetic, self.draws)
 
     def reshape(self, *shape: Any, order: Any = "C") -> "RoundedArray":
         """The elements in another shape."""
@@ -173,15 +164,15 @@ class RoundedArray(np.lib.mixins.NDArrayOperatorsMixin):
         Args:
             order: 'sequential', one term after the other; 'pairwise', neighbours first.
         """
-        _nothing_else(dtype, out)
-        terms, axes = _one_axis(self.values, axis)
+        nothing_else(dtype, out)
+        terms, axes = one_axis(self.values, axis)
         found = accumulate(self.arithmetic, terms, -1, order, self.draws)
         return self._with(np.expand_dims(found, axes) if keepdims else found)
 
     def prod(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> "RoundedArray":
         """The product, one factor after the other; every product is rounded."""
-        _nothing_else(dtype, out)
-        terms, axes = _one_axis(self.values, axis)
+        nothing_else(dtype, out)
+        terms, axes = one_axis(self.values, axis)
         found = product(self.arithmetic, terms, -1, self.draws)
         return self._with(np.expand_dims(found, axes) if keepdims else found)
 
@@ -194,7 +185,7 @@ class RoundedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def var(self, axis: Any = None, dtype: Any = None, out: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
         """The mean of the squared distances from the mean, by the terms' number less `ddof`."""
-        _nothing_else(dtype, out)
+        nothing_else(dtype, out)
         centred = self - self.mean(axis, keepdims=True)
         total = (centred * centred).sum(axis, keepdims=keepdims)
         return total / (self.size // max(total.size, 1) - ddof)
@@ -231,12 +222,12 @@ class RoundedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def max(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> "RoundedArray":
         """The largest element."""
-        _nothing_else(None, out)
+        nothing_else(None, out)
         return self._with(np.asarray(self.values.max(axis, keepdims=keepdims)))
 
     def min(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> "RoundedArray":
         """The smallest element."""
-        _nothing_else(None, out)
+        nothing_else(None, out)
         return self._with(np.asarray(self.values.min(axis, keepdims=keepdims)))
 
     def argmax(self, axis: Any = None) -> Any:
@@ -347,48 +338,6 @@ def _again(x: RoundedArray, fmt: Any, rounding: Any, overflow: Any, seed: Any) -
     return x.astype(fmt, rounding, overflow, seed)
 
 
-def operand(x: Any, target: Arithmetic, draws: Draws | None, copy: bool = False) -> np.ndarray:
-    """Numbers as values of an arithmetic, in its carrier: those of a rounded array exactly, others rounded.
-
-    Raises:
-        TypeError: complex numbers, and what is no number.
-    """
-    if isinstance(x, RoundedArray) and x.arithmetic == target:
-        return x.values.copy() if copy else x.values
-    values = x.values if isinstance(x, RoundedArray) else numbers_of(x)
-    return rounded_to(target, values, next_of(draws))
-
-
-def numbers_of(x: Any) -> np.ndarray:
-    """Anything NumPy reads as real numbers, as floats; integers as float64.
-
-    Raises:
-        TypeError: complex numbers, objects and strings, and integers that float64 does not hold.
-    """
-    found = np.asarray(x)
-    if found.dtype.kind in "iub":
-        wide = found.astype(np.float64)
-        if found.dtype.itemsize == 8 and not np.array_equal(wide.astype(found.dtype), found):
-            raise TypeError("integers beyond 2**53 are not exact in float64; pass floats")
-        return wide
-    if found.dtype.kind == "c":
-        raise TypeError("expected real numbers, got complex ones; use two arrays, of real and of imaginary parts")
-    if found.dtype.name not in FLOATS:
-        raise TypeError(
-            f"expected numbers, got {type(x).__name__} of dtype {found.dtype}; convert with astype('float64')"
-        )
-    return found
-
-
-def plain(index: Any) -> Any:
-    """An index without rounded arrays."""
-    if isinstance(index, RoundedArray):
-        raise IndexError(
-            "expected integers or booleans as an index, got rounded numbers; use np.nonzero or .astype(int)"
-        )
-    return index
-
-
 def combined(name: str, *operands: Any) -> RoundedArray:
     """One of `operations.OPERATIONS` on rounded arrays and plain numbers."""
     from .ufuncs import common
@@ -418,32 +367,3 @@ def matrix_product(a: Any, b: Any, order: str = "sequential") -> RoundedArray:
     found = found if columns else found[..., 0]
     found = found if rows else found[..., 0, :] if columns else found[..., 0]
     return RoundedArray(np.asarray(found), target, draws)
-
-
-def _shown(a: RoundedArray) -> np.ndarray:
-    """The values with as many digits as tell those of the format apart."""
-    if not 0 < a.size <= _SHOWN:
-        return a.values
-    digits = ceil(1 + extent(a.fmt).precision * log10(2))
-    shortest = [float(f"{value:.{digits}g}") for value in a.values.reshape(-1).tolist()]
-    return np.array(shortest, np.float64).reshape(a.shape)
-
-
-def _one_axis(values: np.ndarray, axis: Any) -> tuple[np.ndarray, tuple[int, ...]]:
-    """The elements to add along a last axis, and the axes they came from."""
-    axes = tuple(range(values.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    axes = tuple(sorted(np.lib.array_utils.normalize_axis_tuple(axes, values.ndim)))
-    if not axes:
-        return values[..., None], ()
-    kept = [k for k in range(values.ndim) if k not in axes]
-    moved = values.transpose(*kept, *axes)
-    return moved.reshape(*(values.shape[k] for k in kept), -1 if values.size else _count(values, axes)), axes
-
-
-def _count(values: np.ndarray, axes: tuple[int, ...]) -> int:
-    return int(np.prod([values.shape[k] for k in axes]))
-
-
-def _nothing_else(dtype: Any, out: Any) -> None:
-    if dtype is not None or out is not None:
-        raise TypeError("rounded arrays take no dtype= or out= here; convert the result with .astype(fmt)")

@@ -146,7 +146,17 @@ def resolve(fmt: Any) -> Format:
 @lru_cache(maxsize=1024)
 def plan_from(arithmetic: Arithmetic, source: str) -> Plan:
     """The rounding of numbers of a dtype to the format, as numbers of the carrier."""
-    options = Options(arithmetic.rounding, None, arithmetic.overflow, arithmetic.carrier.name)
+    return _plan(arithmetic, source, arithmetic.carrier.name)
+
+
+@lru_cache(maxsize=1024)
+def in_dtype(arithmetic: Arithmetic, source: str) -> Plan:
+    """The rounding of numbers of a dtype to the format, as numbers of that dtype."""
+    return _plan(arithmetic, source, source)
+
+
+def _plan(arithmetic: Arithmetic, source: str, target: str) -> Plan:
+    options = Options(arithmetic.rounding, None, arithmetic.overflow, target)
     plan = plan_for(arithmetic.fmt, source, options)
     if not isinstance(plan, Plan):
         raise TypeError(f"{arithmetic.fmt.name}: expected an unscaled format")

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import RoundedArray, array, matrix_product, operand
+from .arrays import RoundedArray, array, matrix_product
 from .context import Arithmetic
 from .draws import Draws
+from .operands import operand
 from .ufuncs import common
 
 _LINALG = "hu.linalg"

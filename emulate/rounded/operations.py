@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...formats.floats import BINARY64
 from ...formats.listing import is_listed, listing
 from ...formats.suggest import unknown
 from ..backends import cpu
@@ -19,7 +20,7 @@ from ..backends.numpy import BITS, FLOATS
 from ..layouts import Layout, floats_of
 from ..plan import Plan, Randomness
 from . import error_free, rational
-from .context import Arithmetic, plan_from
+from .context import Arithmetic, in_dtype, plan_from
 
 _SAME = 2.0**-49
 """How far, relatively, the float64 of irrational values may take a result."""
@@ -132,8 +133,15 @@ def operate(
 
 def rounded_to(arithmetic: Arithmetic, x: np.ndarray, randomness: Randomness | None = None) -> np.ndarray:
     """Float numbers of any dtype rounded once to the format, in the carrier's dtype; always a new array."""
-    plan = plan_from(arithmetic, numpy_backend.dtype_name(x))
+    if arithmetic.fmt == BINARY64:
+        return x.astype(np.float64)
+    source, carrier = numpy_backend.dtype_name(x), FLOATS[arithmetic.carrier.name]
+    plan = plan_from(arithmetic, source)
+    if source == "float64" and carrier == np.float32:  # its formats have no numbers that a cast could flush
+        plan = in_dtype(arithmetic, source)
     found = numpy_backend.quantize(x, plan, randomness or Randomness(), None)
+    if found.dtype != carrier:
+        return found.astype(carrier)
     return found.copy() if found is x or found.base is x else found
 
 

@@ -103,7 +103,9 @@ def dot_general(
     """
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     shape = (*batch, a.shape[-2], b.shape[-1])
-    if check_order(order) == "pairwise" and a.shape[-1]:
+    if check_order(order) == "pairwise" and (start is not None or subtract):
+        raise ValueError("products are added to a start one after the other; use order='sequential'")
+    if order == "pairwise" and a.shape[-1]:
         return _pairwise_products(arithmetic, a, b, draws)
     found = np.zeros(shape, a.dtype) if start is None else np.array(np.broadcast_to(start, shape), order="C")
     if compiled_terms(arithmetic) is not None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import RoundedArray, matrix_product, numbers_of, operand
+from .arrays import RoundedArray, matrix_product
 from .context import Arithmetic, arithmetic
 from .draws import Draws
+from .operands import numbers_of, operand
 from .operations import operate, rounded_to
 from .promotion import promoted
 from .reductions import next_of, running

@@ -1,0 +1,31 @@
+"""Numerical algorithms in any format: every operation is rounded, in a stated order."""
+
+from .basic import axpy as axpy
+from .basic import dot as dot
+from .basic import gemm as gemm
+from .basic import gemv as gemv
+from .basic import nrm2 as nrm2
+from .factor import LU as LU
+from .factor import cholesky as cholesky
+from .factor import lu as lu
+from .factor import lu_solve as lu_solve
+from .factor import solve as solve
+from .krylov import KrylovResult as KrylovResult
+from .krylov import cg as cg
+from .krylov import gmres as gmres
+from .ode import Tableau as Tableau
+from .ode import Trajectory as Trajectory
+from .ode import euler as euler
+from .ode import rk4 as rk4
+from .ode import runge_kutta as runge_kutta
+from .orthogonal import QR as QR
+from .orthogonal import qr as qr
+from .polar import polar as polar
+from .polar import polar_express as polar_express
+from .refinement import Refinement as Refinement
+from .refinement import refine as refine
+from .sums import sum as sum
+from .transforms import Complex as Complex
+from .transforms import fft as fft
+from .transforms import ifft as ifft
+from .triangular import solve_triangular as solve_triangular
