@@ -35,7 +35,7 @@ from .emulate.quantize import quantize as quantize
 from .emulate.quantize import scales as scales
 from .emulate.rounded.arrays import RoundedArray as RoundedArray
 from .emulate.rounded.arrays import array as array
-from .emulate.rounded.arrays import fma as fma
+from .emulate.rounded.combining import fma as fma
 from .emulate.rounded.context import Arithmetic as Arithmetic
 from .emulate.rounded.context import arithmetic as arithmetic
 from .emulate.rounded.transformation import rounded as rounded

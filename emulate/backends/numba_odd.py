@@ -92,7 +92,7 @@ def odd_fused(a, b, c):
     """a * b + c to odd."""
     high = a * b
     low = fused(a, b, -high)
-    if not (low > 0 or low < 0):  # exact, or infinite: the sum of two has the right zeros and infinities
+    if not (low > 0 or low < 0) or c - c != 0:  # exact, or infinite: the sum of two has the right zeros and infinities
         return odd_sum(high, c)
     middle = c + low
     of_low = middle - c

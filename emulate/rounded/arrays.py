@@ -8,14 +8,13 @@ import numpy as np
 from ...formats.registry import Format
 from ...formats.rounding import Rounding
 from ..dispatch import library_of
-from .context import Arithmetic, arithmetic
-from .draws import draws_for
-from .operands import Rounded, nothing_else, one_axis, operand, plain_index, shown
-from .operations import operate
-from .reductions import accumulate, dot_general, next_of, product, running
+from .context import Arithmetic, arithmetic, resolve
+from .draws import Draws, draws_for
+from .operands import operand, plain_index, shown
+from .reducing import Reducing
 
 
-class RoundedArray(Rounded, np.lib.mixins.NDArrayOperatorsMixin):
+class RoundedArray(Reducing, np.lib.mixins.NDArrayOperatorsMixin):
     """An array of values of a format, whose operations give values of the format.
 
     It behaves like a NumPy array: operators, ufuncs, indexing, and the functions of NumPy that move data or that are
@@ -30,12 +29,18 @@ class RoundedArray(Rounded, np.lib.mixins.NDArrayOperatorsMixin):
     - Of two formats the result has the one that holds the values of the other; see `promotion`.
 
     Args:
-        values: float32 or float64, the carrier of the arithmetic; values of the format. Not checked, not copied.
+        values: values of the format in the dtype of the arithmetic's carrier. Only the dtype is checked.
         arithmetic: what operations end with.
         draws: where stochastic rounding takes its random words from; shared with results.
     """
 
     __slots__ = ()
+
+    def __init__(self, values: np.ndarray, arithmetic: Arithmetic, draws: Draws | None = None) -> None:
+        if values.dtype != arithmetic.carrier.name:
+            raise TypeError(f"values of {arithmetic!r} are kept as {arithmetic.carrier.name}, got {values.dtype}")
+        super().__init__(values, arithmetic, draws)
+
     __hash__ = None  # pyright: ignore[reportAssignmentType]
 
     # what it is
@@ -66,16 +71,26 @@ class RoundedArray(Rounded, np.lib.mixins.NDArrayOperatorsMixin):
         return self.values.dtype
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of the carrier; `halfulp.pack` makes those of the format."""
+        return self.values.nbytes
+
+    @property
+    def mT(self) -> "RoundedArray":  # noqa: N802
+        """The last two axes exchanged."""
+        return self._with(self.values.mT)
+
+    @property
     def T(self) -> "RoundedArray":  # noqa: N802
         """The axes in reverse."""
         return self._with(self.values.T)
 
     def __repr__(self) -> str:
-        text = np.array2string(shown(self), separator=", ", prefix="RoundedArray(")
+        text = np.array2string(shown(self), precision=17, separator=", ", prefix="RoundedArray(")
         return f"RoundedArray({text}, {self.arithmetic!r})"
 
     def __str__(self) -> str:
-        return str(shown(self))
+        return np.array2string(shown(self), precision=17)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -92,12 +107,18 @@ class RoundedArray(Rounded, np.lib.mixins.NDArrayOperatorsMixin):
     def __bool__(self) -> bool:
         return bool(self.values)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.values, dtype) if copy else np.asarray(self.values, dtype)
+    def __format__(self, spec: str) -> str:
+        return format(self.values.item() if not self.ndim and spec else str(self), spec)
 
-    def item(self) -> float:
-        """The one element, as a float."""
-        return float(self.values.item())
+    def __contains__(self, x: Any) -> bool:
+        return bool((self == x).any())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.values, dtype, copy=copy)
+
+    def item(self, *index: int) -> float:
+        """One element, as a float."""
+        return float(self.values.item(*index))
 
     def tolist(self) -> Any:
         """The values as nested lists of floats."""
@@ -115,23 +136,35 @@ class RoundedArray(Rounded, np.lib.mixins.NDArrayOperatorsMixin):
         """The elements in another shape."""
         return self._with(self.values.reshape(*shape, order=order))
 
-    def ravel(self) -> "RoundedArray":
+    def ravel(self, order: Any = "C") -> "RoundedArray":
         """The elements along one axis."""
-        return self._with(self.values.ravel())
+        return self._with(self.values.ravel(order))
 
-    flatten = ravel
+    def flatten(self, order: Any = "C") -> "RoundedArray":
+        """The elements along one axis, in memory of their own."""
+        return self._with(self.values.flatten(order))
 
     def transpose(self, *axes: Any) -> "RoundedArray":
         """The axes in another order."""
         return self._with(self.values.transpose(*axes))
+
+    def swapaxes(self, axis1: int, axis2: int) -> "RoundedArray":
+        """Two axes exchanged."""
+        return self._with(self.values.swapaxes(axis1, axis2))
+
+    def take(self, indices: Any, axis: int | None = None) -> "RoundedArray":
+        """The elements at some indices."""
+        return self._with(np.asarray(self.values.take(plain_index(indices), axis)))
 
     def squeeze(self, axis: Any = None) -> "RoundedArray":
         """Without axes of length one."""
         return self._with(self.values.squeeze(axis))
 
     def copy(self) -> "RoundedArray":
-        """The same values in memory of their own."""
+        """The same values in memory of their own; random words are drawn from the same count."""
         return self._with(self.values.copy())
+
+    __copy__ = copy
 
     def fill(self, value: Any) -> None:
         """Set every element to a number, rounded."""
@@ -144,9 +177,16 @@ class RoundedArray(Rounded, np.lib.mixins.NDArrayOperatorsMixin):
         overflow: str | None = None,
         seed: Any = None,
     ) -> "RoundedArray":
-        """The values rounded to another format, rounding or overflow; the rounding stays where none is given."""
-        mode = self.arithmetic.rounding if rounding is None and not isinstance(fmt, Arithmetic) else rounding
-        target = arithmetic(fmt, mode, overflow)
+        """The values rounded to another format, rounding or overflow.
+
+        The rounding stays where none is given, and within a format the kind of overflow too.
+        """
+        if isinstance(fmt, type | np.dtype):
+            raise TypeError("astype takes a format, e.g. 'bf16'; for plain numbers use np.asarray(a, dtype)")
+        if not isinstance(fmt, Arithmetic):
+            rounding = self.arithmetic.rounding if rounding is None else rounding
+            overflow = self.arithmetic.overflow if overflow is None and resolve(fmt) == self.fmt else overflow
+        target = arithmetic(fmt, rounding, overflow)
         draws = self.draws if seed is None and self.draws is not None else seed
         return array(self.values, target, seed=draws)
 
@@ -154,97 +194,25 @@ class RoundedArray(Rounded, np.lib.mixins.NDArrayOperatorsMixin):
 
     def fma(self, b: Any, c: Any) -> "RoundedArray":
         """self * b + c, rounded once."""
+        from .combining import combined
+
         return combined("fma", self, b, c)
 
-    def sum(
-        self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, order: str = "sequential"
-    ) -> "RoundedArray":
-        """The sum over one axis, several, or all elements in row-major order; every sum is rounded.
-
-        Args:
-            order: 'sequential', one term after the other; 'pairwise', neighbours first.
-        """
-        nothing_else(dtype, out)
-        terms, axes = one_axis(self.values, axis)
-        found = accumulate(self.arithmetic, terms, -1, order, self.draws)
-        return self._with(np.expand_dims(found, axes) if keepdims else found)
-
-    def prod(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> "RoundedArray":
-        """The product, one factor after the other; every product is rounded."""
-        nothing_else(dtype, out)
-        terms, axes = one_axis(self.values, axis)
-        found = product(self.arithmetic, terms, -1, self.draws)
-        return self._with(np.expand_dims(found, axes) if keepdims else found)
-
-    def mean(
-        self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, order: str = "sequential"
-    ) -> "RoundedArray":
-        """The sum divided by the number of terms, itself rounded to the format first."""
-        total = self.sum(axis, dtype, out, keepdims, order)
-        return total / (self.size // max(total.size, 1))
-
-    def var(self, axis: Any = None, dtype: Any = None, out: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
-        """The mean of the squared distances from the mean, by the terms' number less `ddof`."""
-        nothing_else(dtype, out)
-        centred = self - self.mean(axis, keepdims=True)
-        total = (centred * centred).sum(axis, keepdims=keepdims)
-        return total / (self.size // max(total.size, 1) - ddof)
-
-    def std(self, axis: Any = None, dtype: Any = None, out: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
-        """The square root of the variance."""
-        return np.sqrt(self.var(axis, dtype, out, ddof, keepdims))
-
-    def cumsum(self, axis: int | None = None) -> "RoundedArray":
-        """The sums of the first 1, 2, ... terms."""
-        terms = self.values.ravel() if axis is None else self.values
-        return self._with(running(self.arithmetic, terms, -1 if axis is None else axis, self.draws))
-
-    def dot(self, other: Any, order: str = "sequential") -> "RoundedArray":
-        """The matrix product as `np.matmul` shapes it; every product and every sum is rounded.
-
-        Args:
-            order: 'sequential', from +0 along the contraction; 'pairwise', neighbouring products first.
-        """
-        return matrix_product(self, other, order)
-
     def __matmul__(self, other: Any) -> "RoundedArray":
-        return matrix_product(self, other)
+        return np.matmul(self, other)  # pyright: ignore[reportReturnType]
 
     def __rmatmul__(self, other: Any) -> "RoundedArray":
-        return matrix_product(other, self)
+        return np.matmul(other, self)  # pyright: ignore[reportReturnType]
 
-    def clip(self, minimum: Any = None, maximum: Any = None) -> "RoundedArray":
+    def clip(self, min: Any = None, max: Any = None) -> "RoundedArray":
         """Values between two limits, themselves rounded to the format."""
-        low, high = (None if end is None else operand(end, self.arithmetic, None) for end in (minimum, maximum))
-        return self._with(np.clip(self.values, low, high))
+        found: Any = np.clip(self, min, max)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        return found
 
-    # what rounds nothing
-
-    def max(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> "RoundedArray":
-        """The largest element."""
-        nothing_else(None, out)
-        return self._with(np.asarray(self.values.max(axis, keepdims=keepdims)))
-
-    def min(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> "RoundedArray":
-        """The smallest element."""
-        nothing_else(None, out)
-        return self._with(np.asarray(self.values.min(axis, keepdims=keepdims)))
-
-    def argmax(self, axis: Any = None) -> Any:
-        """Where the largest element is."""
-        return self.values.argmax(axis)
-
-    def argmin(self, axis: Any = None) -> Any:
-        """Where the smallest element is."""
-        return self.values.argmin(axis)
-
-    def any(self, axis: Any = None) -> Any:
-        """Whether an element is not zero."""
-        return self.values.any(axis)
-
-    def all(self, axis: Any = None) -> Any:
-        """Whether no element is zero."""
-        return self.values.all(axis)
+    def round(self, decimals: int = 0) -> "RoundedArray":
+        """Rounded to decimals in float64, then to the format."""
+        found: Any = np.round(self, decimals)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        return found
 
     # NumPy's protocols
 
@@ -311,59 +279,7 @@ def array(
     return RoundedArray(operand(x, target, draws, copy=True), target, draws)
 
 
-def fma(a: Any, b: Any, c: Any) -> Any:
-    """a * b + c, rounded once: a fused multiply-add.
-
-    Args:
-        a, b, c: arrays, at least one of them rounded.
-
-    Raises:
-        TypeError: no rounded array among them.
-
-    Example:
-        >>> x = array(1.0625, "bf16")
-        >>> x * x + 2.0**-100, fma(x, x, 2.0**-100)
-        (RoundedArray(1.125, bfloat16), RoundedArray(1.133, bfloat16))
-    """
-    if library_of(next((x for x in (a, b, c) if library_of(x) == "torch"), 0)) == "torch":
-        raise TypeError("fma: for torch tensors use hu.array(tensor, fmt).fma(b, c)")
-    if not any(isinstance(x, RoundedArray) for x in (a, b, c)):
-        raise TypeError("fma: expected a rounded array among the three; make one with hu.array(x, fmt)")
-    return combined("fma", a, b, c)
-
-
 def _again(x: RoundedArray, fmt: Any, rounding: Any, overflow: Any, seed: Any) -> RoundedArray:
     if fmt is None:
         fmt = x.arithmetic if rounding is None and overflow is None else x.fmt
     return x.astype(fmt, rounding, overflow, seed)
-
-
-def combined(name: str, *operands: Any) -> RoundedArray:
-    """One of `operations.OPERATIONS` on rounded arrays and plain numbers."""
-    from .ufuncs import common
-
-    target, draws = common(operands)
-    values = [operand(x, target, draws) for x in operands]
-    return RoundedArray(operate(name, target, values, next_of(draws)), target, draws)
-
-
-def matrix_product(a: Any, b: Any, order: str = "sequential") -> RoundedArray:
-    """`np.matmul` of rounded arrays and plain ones.
-
-    Raises:
-        ValueError: shapes that do not go together.
-    """
-    from .ufuncs import common
-
-    target, draws = common((a, b))
-    left, right = operand(a, target, draws), operand(b, target, draws)
-    if not left.ndim or not right.ndim:
-        raise ValueError("matmul: expected arrays with axes, got a number; use * for products with numbers")
-    rows, columns = left.ndim > 1, right.ndim > 1
-    left, right = left if rows else left[None], right if columns else right[:, None]
-    if left.shape[-1] != right.shape[-2]:
-        raise ValueError(f"matmul: the contracted axes have {left.shape[-1]} and {right.shape[-2]} elements")
-    found = dot_general(target, left, right, order, draws)
-    found = found if columns else found[..., 0]
-    found = found if rows else found[..., 0, :] if columns else found[..., 0]
-    return RoundedArray(np.asarray(found), target, draws)

@@ -5,7 +5,8 @@ The two roundings give what a single one would give if the first is to nearest, 
 carrier has P >= 2p + 2 bits for p of the format (Figueroa 1995, for + - * / and square roots); or if the first is to
 odd, whatever the second, where P >= p + 2 (Boldo and Melquiond 2008). Neither may leave the carrier's normal range,
 so that float32 carries formats of short range only, and formats of nearly the range of float64 are computed in
-rational arithmetic.
+rational arithmetic. So are integers that wrap, where exact results need more bits than float64 has. Stochastic
+rounding to p bits sees the 53 - p bits of float64 beyond them, the last of which says that more follow.
 """
 
 from dataclasses import dataclass
@@ -48,6 +49,12 @@ class Extent:
     quantum: int
     top: int
 
+    @property
+    def wrapped(self) -> int:
+        """Bits from the top of the largest product or quotient down to the quantum, all of which wrapping reads."""
+        product = max(2 * self.top + 3, self.top + 2) - min(self.quantum, 2 * self.quantum)
+        return max(product, self.top - 2 * self.quantum + 2)
+
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
@@ -87,13 +94,15 @@ class Arithmetic:
     def rational(self) -> bool:
         """Whether only rational arithmetic is exact: results may lie beyond float64, or need more than its bits."""
         of = extent(self.fmt)
-        return not self.native and not (_in_range(of, FLOAT64) and of.precision + 2 <= _bits(FLOAT64))
+        needed = max(of.precision + (self.rounding.bits or 0), of.wrapped if self.overflow == "wrap" else 0) + 2
+        return not self.native and not (_in_range(of, FLOAT64) and needed <= _bits(FLOAT64))
 
     def within(self, carrier: Layout) -> bool:
         """Whether + - * / and square roots, rounded to nearest in a carrier, round to nearest as if they were exact."""
         of = extent(self.fmt)
         fixed = getattr(self.fmt, "exponent", 0)  # multiples of a step: quotients come near ties by that much more
-        return _in_range(of, carrier) and 2 * (of.precision + abs(fixed)) + 2 <= _bits(carrier)
+        needed = max(2 * (of.precision + abs(fixed)), of.wrapped if self.overflow == "wrap" else 0) + 2
+        return _in_range(of, carrier) and needed <= _bits(carrier)
 
     @property
     def plan(self) -> Plan:
@@ -165,6 +174,8 @@ def _plan(arithmetic: Arithmetic, source: str, target: str) -> Plan:
 
 @lru_cache(maxsize=1024)
 def _carrier(arithmetic: Arithmetic) -> Layout:
+    if arithmetic.rounding.stochastic:  # random bits meet the bits that the carrier has beyond the format's
+        return FLOAT64
     return FLOAT32 if arithmetic.within(FLOAT32) and fits(arithmetic.fmt, FLOAT32) else FLOAT64
 
 

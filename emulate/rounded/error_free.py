@@ -109,4 +109,4 @@ def fma(xp: Floats, layout: Layout, a: Array, b: Array, c: Array) -> Array:
     top, rest = two_sum(high, middle)
     inexact = to_odd(xp, *two_sum(top, to_odd(xp, *two_sum(lowest, rest))))
     # without an error of the product the sum of two has the right zero, and infinities
-    return xp.where((low > 0) | (low < 0), inexact, to_odd(xp, *two_sum(high, c)))
+    return xp.where(((low > 0) | (low < 0)) & (c - c == 0), inexact, to_odd(xp, *two_sum(high, c)))

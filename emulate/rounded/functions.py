@@ -1,33 +1,48 @@
 """What NumPy's functions do to rounded arrays."""
 
 from collections.abc import Callable, Iterable
+from inspect import signature
 from typing import Any
 
 import numpy as np
 
-from .arrays import RoundedArray, array, matrix_product
+from .arrays import RoundedArray, array
+from .combining import common, matrix_product
 from .context import Arithmetic
 from .draws import Draws
 from .operands import operand
-from .ufuncs import common
+from .ufuncs import settled
 
 _LINALG = "hu.linalg"
 
+
+def _named(*names: str) -> tuple[Any, ...]:
+    """The functions of NumPy that this version has."""
+    return tuple(getattr(np, name) for name in names if hasattr(np, name))
+
+
 MOVES = (
-    np.append, np.array_split, np.atleast_1d, np.atleast_2d, np.atleast_3d, np.block, np.broadcast_arrays,
-    np.broadcast_to, np.column_stack, np.compress, np.concatenate, np.copy, np.delete, np.diag, np.diagflat,
-    np.diagonal, np.dsplit, np.dstack, np.expand_dims, np.extract, np.flip, np.fliplr, np.flipud, np.hsplit, np.hstack,
-    np.insert, np.moveaxis, np.pad, np.partition, np.permute_dims, np.ravel, np.repeat, np.reshape, np.resize, np.roll,
-    np.rollaxis, np.rot90, np.select, np.sort, np.split, np.squeeze, np.stack, np.swapaxes, np.take, np.take_along_axis,
-    np.tile, np.transpose, np.tril, np.trim_zeros, np.triu, np.unique, np.unstack, np.vsplit, np.vstack, np.where,
-    np.amax, np.amin, np.max, np.min, np.nanmax, np.nanmin, np.ones_like, np.zeros_like, np.empty_like, np.nan_to_num,
+    np.array_split, np.atleast_1d, np.atleast_2d, np.atleast_3d, np.broadcast_arrays, np.broadcast_to, np.compress,
+    np.copy, np.delete, np.diag, np.diagflat, np.diagonal, np.dsplit, np.expand_dims, np.extract, np.flip, np.fliplr,
+    np.flipud, np.hsplit, np.meshgrid, np.moveaxis, np.partition, np.permute_dims, np.ravel, np.repeat, np.reshape,
+    np.resize, np.roll, np.rollaxis, np.rot90, np.sort, np.split, np.squeeze, np.swapaxes, np.take,
+    np.take_along_axis, np.tile, np.transpose, np.tril, np.trim_zeros, np.triu, np.unique, np.vsplit, np.amax, np.amin,
+    np.max, np.min, np.nanmax, np.nanmin, np.ones_like, np.zeros_like, np.empty_like, *_named("unstack"),
 )  # fmt: skip
-"""Functions that only move values, or choose among them."""
+"""Functions that only move the values of one array, or choose among them."""
+
+JOINS: dict[Any, tuple[int, ...]] = {
+    np.append: (0, 1), np.block: (0,), np.column_stack: (0,), np.concatenate: (0,), np.dstack: (0,), np.hstack: (0,),
+    np.insert: (0, 2), np.select: (1, 2), np.stack: (0,), np.vstack: (0,), np.where: (1, 2),
+}  # fmt: skip
+"""Functions that put several arrays or numbers together, and which of their arguments these are."""
+
+_PADDINGS = ("constant", "edge", "reflect", "symmetric", "wrap")
 
 PLAIN = (
     np.all, np.allclose, np.any, np.argmax, np.argmin, np.argpartition, np.argsort, np.argwhere, np.array_equal,
     np.array_equiv, np.array2string, np.array_repr, np.array_str, np.count_nonzero, np.flatnonzero, np.iscomplexobj,
-    np.isclose, np.isneginf, np.isposinf, np.isreal, np.isrealobj, np.lexsort, np.may_share_memory, np.ndim,
+    np.isclose, np.isin, np.isneginf, np.isposinf, np.isreal, np.isrealobj, np.lexsort, np.may_share_memory, np.ndim,
     np.nonzero, np.searchsorted, np.shape, np.shares_memory, np.size, np.result_type,
 )  # fmt: skip
 """Functions whose results are no numbers of the format: indices, truths, texts."""
@@ -43,13 +58,11 @@ def call(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """
     options = {key: value for key, value in options.items() if value is not np._NoValue}
     if function in _MADE:
-        return _MADE[function](*args, **options)
+        return _made(function, args, options)
     if function in PLAIN:
         return function(*_values(args), **_values(options))
-    if function in MOVES:
-        target, draws = common(list(_rounded((args, options))))
-        found = function(*_values(args, target), **_values(options, target))
-        return _wrapped(found, target, draws)
+    if function in MOVES or function in JOINS:
+        return _moved(function, args, options)
     name = f"{function.__module__}.{function.__name__}".replace("numpy", "np")
     instead = f"use {_LINALG}, or " if "linalg" in name else ""
     raise TypeError(
@@ -69,24 +82,58 @@ def _rounded(x: Any) -> Iterable[RoundedArray]:
         yield from _rounded(list(x.values()))
 
 
-def _values(x: Any, target: Arithmetic | None = None) -> Any:
+def _values(x: Any) -> Any:
     """Nested arguments with arrays of values in place of rounded ones."""
     if isinstance(x, RoundedArray):
-        return x.values if target is None else operand(x, target, None)
+        return x.values
     if isinstance(x, list | tuple):
-        return type(x)(_values(each, target) for each in x)
+        return type(x)(_values(each) for each in x)
     if isinstance(x, dict):
-        return {key: _values(each, target) for key, each in x.items()}
-    if target is not None and isinstance(x, float | np.ndarray) and np.asarray(x).dtype.kind == "f":
-        return operand(x, target, None)
+        return {key: _values(each) for key, each in x.items()}
     return x
+
+
+def _moved(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """A function that moves values, on those of a common arithmetic; what it puts in itself is rounded too."""
+    if options.pop("dtype", None) is not None:
+        raise TypeError(f"np.{function.__name__}: rounded arrays take no dtype; convert the result with .astype(fmt)")
+    target, draws = common(list(_rounded((args, options))))
+    places = JOINS.get(function, ())
+    args = tuple(_data(x, target, draws) if k in places else _data_or_plain(x, target) for k, x in enumerate(args))
+    options = {key: _data_or_plain(x, target) for key, x in options.items()}
+    return _wrapped(function(*args, **options), target, draws)
+
+
+def _data(x: Any, target: Arithmetic, draws: Draws | None) -> Any:
+    """Nested arrays and numbers as values of an arithmetic."""
+    if isinstance(x, list | tuple) and any(isinstance(each, RoundedArray | np.ndarray | list | tuple) for each in x):
+        return type(x)(_data(each, target, draws) for each in x)
+    return operand(x, target, draws)
+
+
+def _data_or_plain(x: Any, target: Arithmetic) -> Any:
+    """Rounded arrays as values of an arithmetic; indices, axes and counts as they are."""
+    if isinstance(x, list | tuple):
+        return type(x)(_data_or_plain(each, target) for each in x)
+    return operand(x, target, None) if isinstance(x, RoundedArray) else x
 
 
 def _wrapped(found: Any, target: Arithmetic, draws: Draws | None) -> Any:
     if isinstance(found, list | tuple):
         return type(found)(_wrapped(each, target, draws) for each in found)
-    floats = isinstance(found, np.ndarray | np.floating) and found.dtype.kind == "f"
-    return RoundedArray(np.asarray(found), target, draws) if floats else found
+    if not isinstance(found, np.ndarray | np.floating) or found.dtype.kind != "f":
+        return found
+    view = isinstance(found, np.ndarray) and found.base is not None and found.dtype == target.carrier.name
+    values: Any = found if view else settled(target, np.asarray(found))  # zeros and ones that came in
+    return RoundedArray(values, target, draws)
+
+
+def _made(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    try:
+        signature(_MADE[function]).bind(*args, **options)
+    except TypeError as error:
+        raise TypeError(f"np.{function.__name__} of rounded arrays: {error}") from None
+    return _MADE[function](*args, **options)
 
 
 def _made_of(function: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -129,14 +176,31 @@ def _std(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: int
 
 
 @_made_of(np.cumsum)
-def _cumsum(a: Any, axis: Any = None) -> Any:
-    return a.cumsum(axis)
+def _cumsum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
+    return a.cumsum(axis, dtype, out)
 
 
 @_made_of(np.clip)
 def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
-    a, *_ = _as_rounded(a)
-    return a.clip(a_min if min is None else min, a_max if max is None else max)
+    low, high = a_min if min is None else min, a_max if max is None else max
+    a, *ends = _as_rounded(a, *(end for end in (low, high) if end is not None))
+    found = np.maximum(a, ends.pop(0)) if low is not None else a
+    return np.minimum(found, ends.pop(0)) if high is not None else found.copy() if low is None else found
+
+
+@_made_of(np.pad)
+def _pad(array: Any, pad_width: Any, mode: str = "constant", **options: Any) -> Any:
+    if mode not in _PADDINGS:
+        raise TypeError(f"np.pad of rounded arrays: expected a mode of {', '.join(_PADDINGS)}, got {mode!r}")
+    return _wrapped(np.pad(array.values, pad_width, mode, **options).copy(), array.arithmetic, array.draws)
+
+
+@_made_of(np.nan_to_num)
+def _nan_to_num(x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
+    top, bottom = float(x.fmt.max), float(x.fmt.min)
+    posinf, neginf = top if posinf is None else posinf, bottom if neginf is None else neginf
+    found = np.nan_to_num(x.values.astype(np.float64), nan=nan, posinf=posinf, neginf=neginf)
+    return _wrapped(found, x.arithmetic, x.draws)
 
 
 @_made_of(np.dot)
@@ -170,7 +234,7 @@ def _outer(a: Any, b: Any) -> Any:
 @_made_of(np.tensordot)
 def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     a, b = _as_rounded(a, b)
-    if isinstance(axes, int):
+    if isinstance(axes, int | np.integer):
         axes = (list(range(a.ndim - axes, a.ndim)), list(range(axes)))
     left, right = ([k % x.ndim for k in np.atleast_1d(each)] for x, each in zip((a, b), axes))
     kept_a, kept_b = ([k for k in range(x.ndim) if k not in gone] for x, gone in ((a, left), (b, right)))
@@ -189,6 +253,8 @@ def _trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 
 @_made_of(np.diff)
 def _diff(a: Any, n: int = 1, axis: int = -1) -> Any:
+    if n < 0:
+        raise ValueError(f"np.diff: expected an order of 0 or more, got {n}")
     for _ in range(n):
         moved = np.moveaxis(a, axis, -1)
         a = np.moveaxis(moved[..., 1:] - moved[..., :-1], -1, axis)
@@ -199,7 +265,8 @@ def _diff(a: Any, n: int = 1, axis: int = -1) -> Any:
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """Vector norms 1, 2 and infinity, and that of Frobenius: squares, sums and one root, each rounded."""
     frobenius = x.ndim == 2 and axis is None and ord in (None, "fro")
-    if not (frobenius or isinstance(axis, int) or x.ndim == 1) or ord not in (None, 1, 2, np.inf, "fro"):
+    vector = isinstance(axis, int) or (x.ndim == 1 and axis is None)
+    if not (frobenius or (vector and ord in (None, 1, 2, np.inf))):
         raise TypeError("norms of rounded arrays: vector norms 1, 2, inf along one axis, and 'fro' of a matrix")
     if ord == 1:
         return abs(x).sum(axis, keepdims=keepdims)
@@ -209,8 +276,10 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
 
 
 @_made_of(np.full_like)
-def _full_like(a: Any, fill_value: Any, **options: Any) -> Any:
-    return array(np.full_like(a.values, float(fill_value), **options), a.arithmetic, seed=a.draws)
+def _full_like(a: Any, fill_value: Any, order: Any = "K", subok: bool = True, shape: Any = None) -> Any:
+    found = np.empty_like(a.values, order=order, shape=shape)
+    found[...] = operand(fill_value, a.arithmetic, a.draws)
+    return RoundedArray(found, a.arithmetic, a.draws)
 
 
 @_made_of(np.copyto)
@@ -220,6 +289,7 @@ def _copyto(dst: Any, src: Any, where: Any = True) -> None:
     np.copyto(dst.values, operand(src, dst.arithmetic, dst.draws), where=where)
 
 
+@_made_of(np.around)
 @_made_of(np.round)
 def _round(a: Any, decimals: int = 0) -> Any:
     return array(np.round(a.values.astype(np.float64), decimals), a.arithmetic, seed=a.draws)

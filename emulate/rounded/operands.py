@@ -44,6 +44,8 @@ def numbers_of(x: Any) -> np.ndarray:
     Raises:
         TypeError: complex numbers, objects and strings, and integers that float64 does not hold.
     """
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError("masks are not kept; pass x.filled(value)")
     found = np.asarray(x)
     if found.dtype.kind in "iub":
         wide = found.astype(np.float64)

@@ -22,8 +22,6 @@ from ..plan import Plan, Randomness
 from . import error_free, rational
 from .context import Arithmetic, in_dtype, plan_from
 
-_SAME = 2.0**-49
-"""How far, relatively, the float64 of irrational values may take a result."""
 PIECE = 1 << 14
 """Numbers of a piece: operands, result and temporaries stay in the second cache."""
 
@@ -134,7 +132,8 @@ def operate(
 def rounded_to(arithmetic: Arithmetic, x: np.ndarray, randomness: Randomness | None = None) -> np.ndarray:
     """Float numbers of any dtype rounded once to the format, in the carrier's dtype; always a new array."""
     if arithmetic.fmt == BINARY64:
-        return x.astype(np.float64)
+        top = np.finfo(np.float64).max if arithmetic.overflow == "saturate" else np.inf
+        return np.clip(x.astype(np.float64), -top, top)
     source, carrier = numpy_backend.dtype_name(x), FLOATS[arithmetic.carrier.name]
     plan = plan_from(arithmetic, source)
     if source == "float64" and carrier == np.float32:  # its formats have no numbers that a cast could flush
@@ -206,7 +205,7 @@ def _snapped(arithmetic: Arithmetic) -> Callable[[np.ndarray, "cpu.Noise | None"
     def round_piece(out: np.ndarray, noise: cpu.Noise | None) -> None:
         above = np.clip(np.searchsorted(values, out), 1, values.size - 1)
         for value in (values[above - 1], values[above]):
-            np.copyto(out, value, where=np.abs(out - value) <= _SAME * np.abs(value))
+            np.copyto(out, value, where=np.abs(out - value) <= float(rational.SAME) * np.abs(value))
         u = out.view(bits)
         call(u, u, noise)
 

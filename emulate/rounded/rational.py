@@ -1,5 +1,6 @@
 """Elementary operations in rational arithmetic, one number at a time: for formats as wide as float64 itself."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from fractions import Fraction
 from math import copysign, isfinite, isqrt
@@ -9,10 +10,13 @@ import numpy as np
 
 from ...formats.dyadic import power
 from ...formats.exact import Exact, quantize_exact
+from ...formats.listing import Listing, is_listed, listing
 
 if TYPE_CHECKING:
     from .context import Arithmetic
 
+SAME = Fraction(1, 1 << 49)
+"""How far, relatively, the float64 of irrational values may take a result."""
 _ROOT_BITS = 256
 """Bits of square roots before the sticky one, far beyond those of any format."""
 
@@ -33,8 +37,21 @@ def operate(
 
 def _one(name: str, arithmetic: "Arithmetic", row: tuple[float, ...], word: int) -> float:
     found = exactly(name, row, arithmetic.rounding.name == "down")
+    if isinstance(found, Fraction) and is_listed(arithmetic.fmt):
+        found = _snapped(found, listing(arithmetic.fmt))  # pyright: ignore[reportArgumentType]
     result = quantize_exact(arithmetic.fmt, found, arithmetic.rounding, arithmetic.overflow, word, 64)
     return float(result)
+
+
+def _snapped(x: Fraction, of: Listing) -> Fraction:
+    """x, or the irrational value that all but equals it and is kept as the nearest float64; see `operations`."""
+    if of.rational:
+        return x
+    above = min(bisect_left(of.values, x), len(of.values) - 1)
+    for value in (of.values[max(above - 1, 0)], of.values[above]):
+        if abs(x - value) <= SAME * abs(value):
+            return value
+    return x
 
 
 def exactly(name: str, row: Sequence[float], down: bool = False) -> Exact:

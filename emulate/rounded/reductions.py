@@ -3,8 +3,9 @@
     sequential    s = x[0]; s = rnd(s + x[k]) for k = 1, 2, ...
     pairwise      ((x0 + x1) + (x2 + x3)) + ..., adjacent pairs level by level; an odd one out passes to the next level
 
-Products are rounded before they are added, and sums of products begin with +0. Stochastic rounding takes one step of
-the draws for each operation on a whole array: for each k the products, then the sums; for pairwise sums each level.
+Products are rounded before they are added, and sequential sums of products begin with +0. Stochastic rounding takes
+one step of the draws for each operation on a whole array: for each k the products, then the sums; for pairwise sums
+each level.
 """
 
 import itertools
@@ -20,7 +21,7 @@ from ..plan import Randomness
 from ..tables import Grid
 from .context import Arithmetic
 from .draws import Draws
-from .operations import operate
+from .operations import odd_compiled, operate, rounded_to
 
 ORDERS = ("sequential", "pairwise")
 """The orders in which terms are added."""
@@ -58,6 +59,16 @@ def accumulate(
     for term in terms[1:]:
         found = operate("add", arithmetic, (found, term), next_of(draws))
     return found
+
+
+def divided(arithmetic: Arithmetic, x: np.ndarray, count: int, draws: Draws | None = None) -> np.ndarray:
+    """x / count, rounded once; the count need not be a number of the format."""
+    if arithmetic.rational or arithmetic.native:
+        return operate("divide", arithmetic, (x, np.array(float(count))), next_of(draws))
+    quotient = np.empty(x.shape, np.float64)
+    with np.errstate(all="ignore"):
+        odd_compiled("divide", [x.astype(np.float64).reshape(-1), np.array([float(count)])], quotient.reshape(-1))
+    return rounded_to(arithmetic, quotient, next_of(draws))
 
 
 def running(arithmetic: Arithmetic, x: np.ndarray, axis: int, draws: Draws | None = None) -> np.ndarray:

@@ -1,17 +1,15 @@
 """What NumPy's ufuncs do to rounded arrays."""
 
 from collections.abc import Sequence
-from functools import reduce
 from typing import Any
 
 import numpy as np
 
-from .arrays import RoundedArray, matrix_product
+from .arrays import RoundedArray
+from .combining import common, matrix_product
 from .context import Arithmetic, arithmetic
-from .draws import Draws
 from .operands import numbers_of, operand
 from .operations import operate, rounded_to
-from .promotion import promoted
 from .reductions import next_of, running
 
 ROUNDED: dict[np.ufunc, str] = {
@@ -29,14 +27,23 @@ EXACT = (
 )  # fmt: skip
 """Ufuncs whose results are values of most formats; where they are not, the nearest one."""
 
-_UNDEFINED = (np.matmul, np.matvec, np.vecmat, np.vecdot, np.divmod, np.modf, np.frexp)
+_UNDEFINED = ("matvec", "vecmat", "vecdot", "divmod", "modf", "frexp", "nextafter", "spacing")
+COMPARISONS = (
+    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.isnan, np.isinf, np.isfinite,
+    np.signbit, np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
+)  # fmt: skip
+"""Ufuncs that round nothing, plain operands neither."""
+
 _REDUCTIONS: dict[np.ufunc, str] = {np.add: "sum", np.multiply: "prod", np.maximum: "max", np.minimum: "min"}
 
 
 def call(ufunc: np.ufunc, method: str, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
     """A ufunc, or its reduce, accumulate or outer, on rounded arrays and plain ones."""
     out = options.pop("out", None)
-    options = {key: value for key, value in options.items() if value is not None and value is not np._NoValue}
+    given = {key: value for key, value in options.items() if value is not np._NoValue}
+    options = {key: value for key, value in given.items() if value is not None or key == "axis"}
+    if method != "__call__" and not isinstance(inputs[0], RoundedArray):
+        raise TypeError(f"np.{ufunc.__name__}.{method}: expected a rounded array as the first operand")
     match method:
         case "__call__":
             _refuse(ufunc, options)
@@ -46,13 +53,16 @@ def call(ufunc: np.ufunc, method: str, inputs: Sequence[Any], options: dict[str,
             a, b = (x if isinstance(x, RoundedArray) else numbers_of(x) for x in inputs)
             found = _called(ufunc, (a.reshape(*a.shape, *(1,) * b.ndim), b))
         case "reduce" if ufunc in _REDUCTIONS:
-            axis, keepdims = options.pop("axis", 0 if len(inputs) == 1 else None), options.pop("keepdims", False)
+            axis, keepdims = options.pop("axis", 0), options.pop("keepdims", False)
             _refuse(ufunc, options)
             found = getattr(inputs[0], _REDUCTIONS[ufunc])(axis=axis, keepdims=keepdims)
         case "accumulate" if ufunc is np.add:
             axis = options.pop("axis", 0)
             _refuse(ufunc, options)
             x = inputs[0]
+            if axis is None and x.ndim != 1:
+                raise ValueError("add.accumulate: expected an axis of an array of several")
+            axis = axis or 0
             found = RoundedArray(running(x.arithmetic, x.values, axis, x.draws), x.arithmetic, x.draws)
         case _:
             raise TypeError(
@@ -62,23 +72,16 @@ def call(ufunc: np.ufunc, method: str, inputs: Sequence[Any], options: dict[str,
     return found if out is None else _into(out, found)
 
 
-def common(operands: Sequence[Any]) -> tuple[Arithmetic, Draws | None]:
-    """The arithmetic of the result of an operation, and the first draws there are.
-
-    Raises:
-        TypeError: formats or roundings that do not go together.
-    """
-    rounded = [x for x in operands if isinstance(x, RoundedArray)]
-    draws = next((x.draws for x in rounded if x.draws is not None), None)
-    return reduce(promoted, [x.arithmetic for x in rounded]), draws
-
-
 def _called(ufunc: np.ufunc, inputs: Sequence[Any]) -> Any:
     if ufunc is np.matmul:
         return matrix_product(*inputs)
-    if ufunc in _UNDEFINED:
+    if ufunc in COMPARISONS:
+        return _compared(ufunc, inputs)
+    if ufunc.__name__ in _UNDEFINED:
         raise TypeError(f"np.{ufunc.__name__} is not defined for rounded arrays; use its parts, or apply it to .values")
     target, draws = common(inputs)
+    if ufunc is np.reciprocal:
+        return _reciprocal(inputs[0])
     name, operands = _operation(ufunc, inputs)
     if name is not None:
         values = [operand(x, target, draws) for x in operands]
@@ -92,7 +95,7 @@ def _called(ufunc: np.ufunc, inputs: Sequence[Any]) -> Any:
     if not np.issubdtype(found.dtype, np.floating):
         return found
     if ufunc in EXACT:
-        return RoundedArray(rounded_to(_to_nearest(target), np.asarray(found, np.float64)), target, draws)
+        return RoundedArray(settled(target, np.asarray(found, np.float64)), target, draws)
     return RoundedArray(rounded_to(target, np.asarray(found, np.float64), next_of(draws)), target, draws)
 
 
@@ -100,14 +103,31 @@ def _operation(ufunc: np.ufunc, inputs: Sequence[Any]) -> tuple[str | None, Sequ
     """The operation a ufunc stands for, and its operands."""
     if ufunc is np.square:
         return "multiply", (inputs[0], inputs[0])
-    if ufunc is np.reciprocal:
-        return "divide", (1.0, inputs[0])
     return ROUNDED.get(ufunc), inputs
 
 
-def _to_nearest(target: Arithmetic) -> Arithmetic:
-    """The arithmetic for results that need no random words."""
-    return arithmetic(target.fmt, "nearest_even", target.overflow) if target.rounding.stochastic else target
+def _reciprocal(x: RoundedArray) -> RoundedArray:
+    """1 / x, rounded once, also where 1 is no number of the format."""
+    one = np.ones((), x.dtype)
+    return RoundedArray(operate("divide", x.arithmetic, (one, x.values), next_of(x.draws)), x.arithmetic, x.draws)
+
+
+def _compared(ufunc: np.ufunc, inputs: Sequence[Any]) -> Any:
+    """Comparisons of exact numbers; nothing is equal to what is no number."""
+    try:
+        numbers = [np.asarray(x.values if isinstance(x, RoundedArray) else numbers_of(x), np.float64) for x in inputs]
+    except TypeError:
+        if ufunc not in (np.equal, np.not_equal):
+            raise
+        shape = np.broadcast_shapes(*(np.shape(x) for x in inputs))
+        return np.full(shape, ufunc is np.not_equal)
+    return ufunc(*numbers)
+
+
+def settled(target: Arithmetic, x: np.ndarray) -> np.ndarray:
+    """Numbers that are values of a format, or all but, in its carrier: rounded without random words."""
+    nearest = arithmetic(target.fmt, "nearest_even", target.overflow) if target.rounding.stochastic else target
+    return rounded_to(nearest, x).astype(target.carrier.name, copy=False)
 
 
 def _into(out: tuple[Any, ...], found: Any) -> Any:
