@@ -9,6 +9,9 @@ from ..formats.scaled import ScaledFormat
 from .quantizer import Quantizer
 from .recipe import OPERANDS, Recipe
 
+TILES = {"convolution": (0, 1), "transposed": (0, 1)}
+"""The axes of blocks in two dimensions where these are not the last two: channels, rather than places of a kernel."""
+
 AXES: dict[str, tuple[int, int, int, int, int, int]] = {
     #            fprop x, w   dgrad e, w   wgrad e, x
     "linear": (-1, -1, -1, -2, -2, -2),  # x (..., m, k), w (n, k)
@@ -30,12 +33,13 @@ class Operand(NamedTuple):
         quantized: whether a backward operand is taken from what the forward product made.
         prescale, outliers: as in `Quantizer`.
         axis: of the contraction.
-        moves: whether blocks of the format run along that axis, wherever it is.
+        along: the axes along which blocks of the format run; none where they have no axes.
         block: elements of a block along the axis; 0 for the whole axis, -1 where blocks are not along it alone.
         largest: the largest element of the format.
         follows: whether scales follow the data.
         stream: of random words.
         pad: whether blocks may be ragged.
+        sizes: elements of a block along each of those axes; 0 for a whole axis.
     """
 
     fmt: str
@@ -49,30 +53,31 @@ class Operand(NamedTuple):
     prescale: float
     outliers: float
     axis: int
-    moves: bool
+    along: tuple[int, ...]
     block: int
     largest: float
     follows: bool
     stream: int
     pad: bool
+    sizes: tuple[int, ...]
 
 
 @lru_cache(maxsize=1024)
 def operands_of(recipe: Recipe, kind: str) -> tuple[tuple[Any, ...], ...]:
     """The six operands of a recipe in a kind of product, as plain tuples in the order of `OPERANDS`."""
     return tuple(
-        tuple(_operand(getattr(recipe, name), axis, stream, recipe.pad))
+        tuple(_operand(getattr(recipe, name), axis, stream, recipe.pad, TILES.get(kind, (-2, -1))))
         for stream, (name, axis) in enumerate(zip(OPERANDS, AXES[kind]))
     )
 
 
-def _operand(of: Quantizer, axis: int, stream: int, pad: bool) -> Operand:
+def _operand(of: Quantizer, axis: int, stream: int, pad: bool, tile: tuple[int, int]) -> Operand:
     fmt: Any = None if of.fmt is None else any_format(of.fmt)
-    moves, block, follows, element = False, -1, False, fmt
+    along, sizes, follows, element = (), (), False, fmt
     if isinstance(fmt, ScaledFormat):
-        sized = fmt.blocks.axes if not fmt.blocks.flat and fmt.blocks.rest == 1 else ()
-        moves = len(sized) == 1
-        block = fmt.blocks.sizes[0] if moves else -1
+        if fmt.blocks.rest == 1:
+            sizes = fmt.blocks.sizes if not fmt.blocks.flat else ()
+            along = {0: (), 1: (axis,), 2: tile}.get(len(sizes), fmt.blocks.axes)
         follows, element = fmt.rule.statistic != "static", fmt.element
     largest = 0.0 if element is None or isinstance(element, ComplexFormat) else float(max(element.max, -element.min))
     return Operand(
@@ -87,10 +92,11 @@ def _operand(of: Quantizer, axis: int, stream: int, pad: bool) -> Operand:
         of.prescale,
         of.outliers,
         axis,
-        moves,
-        block,
+        along,
+        sizes[0] if len(sizes) == 1 else -1,
         largest,
         follows,
         stream + 1,
         pad,
+        sizes,
     )

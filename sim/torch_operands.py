@@ -17,6 +17,8 @@ Spec = tuple[Any, ...]
 
 _STREAMS = 16
 """Random streams of an operand: its elements, its scales."""
+_OPERANDS = 8
+"""Places for the six operands of a product, before those of the next."""
 
 
 def rotated(t: torch.Tensor, spec: Spec, seed: Any, step: Any, inverse: bool = False) -> torch.Tensor:
@@ -28,7 +30,13 @@ def rotated(t: torch.Tensor, spec: Spec, seed: Any, step: Any, inverse: bool = F
 
 
 def quantized(
-    t: torch.Tensor, spec: Spec, seed: Any, step: Any, state: torch.Tensor | None = None
+    t: torch.Tensor,
+    spec: Spec,
+    seed: Any,
+    step: Any,
+    state: torch.Tensor | None = None,
+    seen: torch.Tensor | None = None,
+    call: int = 0,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """An operand as its product takes it, and the scale that was given to it, where one was.
 
@@ -36,6 +44,8 @@ def quantized(
         t: the operand, already transformed.
         seed: (2,) int64 words; step: () int64.
         state: () the largest magnitude of earlier steps, or the step size that is learned.
+        seen: () where the largest magnitude of delayed scaling is gathered, in place; None gathers nothing.
+        call: which of several products of one seed and step, so that each draws its own random words.
 
     Returns:
         Values of the dtype of t, times the prescale.
@@ -43,6 +53,10 @@ def quantized(
     of = Operand(*spec)
     if not of.fmt:
         return t, None
+    if call:
+        of = Operand(*spec[:15], of.stream + _OPERANDS * call, *spec[16:])
+    if seen is not None and of.scaling[0] == "delayed":
+        _gather(t, seen)
     if of.prescale != 1.0:
         return _call(t * of.prescale, of, seed, step, scale=_floor_scale(t, of)), None
     if of.outliers:
@@ -85,12 +99,18 @@ def _call(
         seed=seed,
         step=step,
         stream=of.stream * _STREAMS,
-        axis=of.axis if of.moves else None,
+        axis=of.along or None,
         pad=of.pad and bool(of.block > 0 or of.follows),
         scale=scale,
         amax=amax,
         ste="identity",
     )
+
+
+def _gather(t: torch.Tensor, seen: torch.Tensor) -> None:
+    """The largest magnitude into `seen`, if it is finite: a step that overflowed must not spoil those after it."""
+    largest = t.detach().abs().amax().to(seen.dtype)
+    seen.copy_(torch.maximum(seen, torch.where(torch.isfinite(largest), largest, seen)))
 
 
 def _ends(t: torch.Tensor, share: float) -> tuple[torch.Tensor, torch.Tensor]:

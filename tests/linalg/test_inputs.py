@@ -52,7 +52,10 @@ def test_rounded_arrays_in_rounded_arrays_out(name, rounding):
 @pytest.mark.parametrize("name", CALLS)
 def test_stochastic_rounding_is_reproducible_and_needs_a_seed(name):
     call = CALLS[name]
-    first, again, *others = (call(A, S, B, "fp8_e5m2", rounding="stochastic", seed=seed) for seed in (1, 1, *range(2, 12)))
+    first, again, *others = (
+        call(A, S, B, "fp8_e5m2", rounding="stochastic", seed=seed)
+        for seed in (1, 1, *range(2, 12 if name == "nrm2" else 6))
+    )
     assert same(first, again)
     assert not all(same(first, other) for other in others)
     with pytest.raises(ValueError, match="stochastic rounding needs seed="):
