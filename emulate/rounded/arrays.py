@@ -263,7 +263,7 @@ def array(
         >>> array(2048.0, "fp16") + 1
         RoundedArray(2048., binary16)
     """
-    if isinstance(x, RoundedArray):
+    if isinstance(getattr(x, "arithmetic", None), Arithmetic):  # a rounded array or tensor
         return _again(x, fmt, rounding, overflow, seed)
     if fmt is None:
         raise TypeError("array needs a format; pass its name, e.g. 'fp16'")
@@ -279,7 +279,7 @@ def array(
     return RoundedArray(operand(x, target, draws, copy=True), target, draws)
 
 
-def _again(x: RoundedArray, fmt: Any, rounding: Any, overflow: Any, seed: Any) -> RoundedArray:
+def _again(x: Any, fmt: Any, rounding: Any, overflow: Any, seed: Any) -> Any:
     if fmt is None:
-        fmt = x.arithmetic if rounding is None and overflow is None else x.fmt
+        fmt = x.arithmetic if rounding is None and overflow is None else x.arithmetic.fmt
     return x.astype(fmt, rounding, overflow, seed)

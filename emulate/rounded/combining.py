@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from ..dispatch import library_of
 from .arrays import RoundedArray
 from .context import Arithmetic
 from .draws import Draws
@@ -43,10 +42,13 @@ def fma(a: Any, b: Any, c: Any) -> Any:
         >>> x * x + 2.0**-100, fma(x, x, 2.0**-100)
         (RoundedArray(1.125, bfloat16), RoundedArray(1.133, bfloat16))
     """
-    if library_of(next((x for x in (a, b, c) if library_of(x) == "torch"), 0)) == "torch":
-        raise TypeError("fma: for torch tensors use hu.array(tensor, fmt).fma(b, c)")
-    if not any(isinstance(x, RoundedArray) for x in (a, b, c)):
+    rounded = [x for x in (a, b, c) if isinstance(getattr(x, "arithmetic", None), Arithmetic)]
+    if not rounded:
         raise TypeError("fma: expected a rounded array among the three; make one with hu.array(x, fmt)")
+    if not isinstance(rounded[0], RoundedArray):
+        from ..backends.torch_rounded import combined as combined_tensors
+
+        return combined_tensors("fma", a, b, c)
     return combined("fma", a, b, c)
 
 

@@ -41,8 +41,8 @@ def rounded(
         A function with the same arguments and results.
 
     Raises:
-        ValueError, TypeError: as `halfulp.array`; when called, an operation that has no rounded meaning, and formats
-            that need float64 where JAX has none.
+        ValueError, TypeError: as `halfulp.array`; when called, an operation that has no rounded meaning, arrays whose
+            dtype does not hold the format's values, and formats that take rational arithmetic.
     """
     target = arithmetic(fmt, rounding, overflow)
     draws = draws_for(target.rounding.stochastic, seed, "rounded")
