@@ -42,6 +42,9 @@ from .emulate.rounded.transformation import rounded as rounded
 from .emulate.traced import format_data as format_data
 from .emulate.transforms import hadamard as hadamard
 from .emulate.transforms import hadamard_signs as hadamard_signs
+from .emulate.units.accumulator import Accumulator as Accumulator
+from .emulate.units.convolution import convolve as convolve
+from .emulate.units.matmul import matmul as matmul
 from .formats.catalogue import format as format
 from .formats.catalogue import list_formats as list_formats
 from .formats.catalogue import list_scaled_formats as list_scaled_formats
