@@ -78,7 +78,7 @@ def main() -> int:
         wrong = sum(result.wrong for result in results)
         parts.append(check.table(results))
     if options.only != "check":
-        parts.append(speed.table(speed.run(device), speed.host_microseconds(device)))
+        parts.append(speed.table(speed.run(device), speed.host_microseconds(device), speed.products(device)))
     text = "\n\n".join(parts) + "\n"
     print(text)
     if options.only is None:

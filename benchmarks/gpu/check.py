@@ -188,6 +188,31 @@ def front_door(device: torch.device, count: int) -> Iterator[Case]:
         )  # fmt: skip
 
 
+UNITS: tuple[tuple[str, dict], ...] = (
+    ("fp32", {}),
+    ("fp16", {}),
+    ("bf16", {"fma": True}),
+    ("fp22", {"order": "blocked", "chunk": 64}),
+    ("fp16", {"rounding": "up"}),
+    ("tf32", {"rounding": "to_odd", "fma": True}),
+    ("int16_narrow", {"overflow": "saturate"}),
+)
+
+
+def units(device: torch.device, _: int) -> Iterator[Case]:
+    """The matrix unit: products of two formats in accumulators of others."""
+    generator = torch.Generator().manual_seed(3)
+    a, b = (torch.randn(shape, generator=generator) for shape in ((2, 70, 300), (2, 300, 90)))
+    for accumulator, options in UNITS:
+        for operands in ("fp8_e4m3", "bf16"):
+            x, y = hu.quantize(a, operands), hu.quantize(b, operands)
+            if accumulator.startswith("int"):
+                x, y = (8 * x).round(), (8 * y).round()
+            call = partial(hu.matmul, accumulator=accumulator, **options)
+            name = f"matmul {operands}, {accumulator} {options or ''}".strip()
+            yield name, lambda call=call, x=x, y=y: (call(x.to(device), y.to(device)), call(x, y))
+
+
 def jax_cases(count: int) -> Iterator[Case]:
     """`hu` on JAX arrays of a GPU, if JAX has one."""
     import jax
@@ -230,6 +255,7 @@ def run(device: torch.device, count: int = COUNT) -> list[Result]:
     """The results of all cases; one that raises counts as all wrong."""
     results = [judge(name, case, count) for name, case in cases(device, count)]
     results += [judge(name, case, count) for name, case in front_door(device, count)]
+    results += [judge(name, case, count) for name, case in units(device, count)]
     if jax_has_gpu():
         return results + [judge(name, case, count) for name, case in jax_cases(count)]
     return [*results, Result("JAX", note="no JAX with a GPU here")]

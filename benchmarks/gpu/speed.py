@@ -125,8 +125,25 @@ def run(device: torch.device) -> list[Row]:
     return found
 
 
-def table(found: list[Row], host: dict[str, float]) -> str:
-    """One row a kernel, dtype and size, and the host's microseconds."""
+PRODUCTS = (("fp16", {}), ("bf16", {}), ("fp32", {"fma": True}), ("fp22", {"order": "blocked", "chunk": 128}))
+"""Accumulators of the matrix unit that are timed."""
+
+
+def products(device: torch.device, size: int = 1024) -> list[str]:
+    """Operations a second of the matrix unit on E4M3 operands, two for a multiply-add, as lines of a table."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = (hu.quantize(torch.randn(size, size, generator=generator), "fp8_e4m3").to(device) for _ in range(2))
+    lines = ["\n| matrix unit, E4M3 operands | size | ms | Tflop/s |", "|---|---|---|---|"]
+    for accumulator, options in PRODUCTS:
+        call = partial(hu.matmul, a, b, accumulator=accumulator, **options)
+        took = milliseconds(call, partial(torch.clone, a))
+        details = "".join(f", {key}={value}" for key, value in options.items())
+        lines.append(f"| {accumulator}{details} | {size} | {took:.3f} | {2 * size**3 / took / 1e9:.2f} |")
+    return lines
+
+
+def table(found: list[Row], host: dict[str, float], units: list[str]) -> str:
+    """One row a kernel, dtype and size, the matrix unit, and the host's microseconds."""
     wanted = ", ".join(f"{name} {share:.0%}" for name, share in TARGETS.items())
     lines = [
         f"## Speed\n\nThe unit is the device's own copy. Written for: {wanted} of its rate.\n",
@@ -140,4 +157,4 @@ def table(found: list[Row], host: dict[str, float]) -> str:
             f"| {r.milliseconds / r.copy:.2f} | {r.copy / r.milliseconds:.0%} |"
         )
     took = ", ".join(f"{name} {microseconds:.0f}" for name, microseconds in host.items())
-    return "\n".join([*lines, f"\nMicroseconds the host takes for a call of `quantize`: {took}."])
+    return "\n".join([*lines, *units, f"\nMicroseconds the host takes for a call of `quantize`: {took}."])
