@@ -323,4 +323,6 @@ def _addmm(input: Any, a: Any, b: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     input, a, b = _as_rounded(input, a, b)
     found = matrix_product(a, b)
     found = found if alpha == 1 else found * alpha
+    if isinstance(beta, int | float) and beta == 0:  # what is there is not read, NaN neither
+        return found
     return found + (input if beta == 1 else input * beta)

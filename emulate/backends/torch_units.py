@@ -22,11 +22,13 @@ from .torch_kernel import dtype_name as dtype_name
 
 
 def operand(name: str, x: torch.Tensor) -> torch.Tensor:
-    """x, if it is a dense tensor of floats.
+    """x, if it is a dense tensor of floats; integers of up to 32 bits as float64.
 
     Raises:
         TypeError: another dtype or layout.
     """
+    if x.dtype in (torch.int8, torch.uint8, torch.int16, torch.int32):
+        x = x.to(torch.float64)
     try:
         found = as_array(x)
     except TypeError as error:

@@ -51,7 +51,7 @@ class Accumulator:
         aligned_bits: of 'aligned', 2 to 40 bits kept below the leading one of the largest term.
         rounding: of products and sums, as in `halfulp.quantize`. Default nearest_even; of 'aligned' toward_zero.
         overflow: as in `halfulp.quantize`. Default that of the format, but 'wrap' for integers over their full range,
-            as integer hardware does.
+            as integer hardware does; in the outer accumulator of 'blocked' likewise. Exact sums saturate.
         fma: products are not rounded before they are added: one rounding a step. Scaled sums of chunks then enter
             the outer accumulator with one rounding, too. Products of 'aligned' and 'kulisch' are exact anyway.
 
@@ -80,12 +80,15 @@ class Accumulator:
         exact = isinstance(self.fmt, str) and self.fmt.strip().lower() == KULISCH
         self._check_options("accumulator='kulisch'" if exact else f"order={self.order!r}", self._superfluous(exact))
         self._check_numbers()
+        for name in ("chunk", "aligned_bits"):  # NumPy's integers too
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, int(getattr(self, name)))
         if exact:
             found = arithmetic(_resolved("fp32" if self.outer is None else self.outer), self.rounding, self.overflow)
             settled = {"fmt": KULISCH, "outer": found, "rounding": found.rounding, "overflow": found.overflow}
         else:
             inner = _inner(_resolved(self.fmt), self.rounding, self.overflow, _default_rounding(self.order))
-            outer = arithmetic(_resolved("fp32" if self.outer is None else self.outer))
+            outer = _inner(_resolved("fp32" if self.outer is None else self.outer), None, None, "nearest_even")
             settled = {"fmt": inner.fmt, "rounding": inner.rounding, "overflow": inner.overflow}
             settled |= {"outer": outer if self.order == "blocked" else None}
         for name, value in {**settled, "fma": bool(self.fma)}.items():
@@ -155,7 +158,7 @@ class Accumulator:
             raise ValueError("order='aligned' needs aligned_bits=, e.g. aligned_bits=23")
         if not _is_integer(self.aligned_bits) or not 2 <= self.aligned_bits <= ALIGNED_BITS:
             raise ValueError(f"aligned_bits: expected 2 to {ALIGNED_BITS}, got {self.aligned_bits!r}")
-        if self.aligned_bits + 1 + self.chunk.bit_length() > 53:
+        if int(self.aligned_bits) + 1 + int(self.chunk).bit_length() > 53:
             raise ValueError(
                 f"{self.chunk} products aligned to {self.aligned_bits} bits have sums beyond the 53 bits of float64; "
                 "use a smaller chunk or fewer bits"
@@ -167,7 +170,7 @@ def _default_rounding(order: str) -> str:
 
 
 def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return hasattr(value, "__index__") and not isinstance(value, bool)
 
 
 def _resolved(fmt: Any) -> Any:

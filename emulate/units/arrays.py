@@ -12,6 +12,7 @@ from ..backends.numpy import BITS, FLOATS
 from ..layouts import FLOAT64, LAYOUTS, Layout
 from ..numbers import convert
 from ..rounded.draws import Draws
+from ..rounded.operands import numbers_of
 from .accumulator import Accumulator
 from .operands import Operand, Terms, terms_of
 from .problem import Problem
@@ -19,13 +20,13 @@ from .products import Scaling, multiplied
 
 
 def operand(name: str, x: Any) -> np.ndarray:
-    """x as a float array.
+    """x as a float array; integers as float64.
 
     Raises:
-        TypeError: integers, complex numbers, objects.
+        TypeError: complex numbers, objects, integers that float64 does not hold.
     """
     try:
-        found = numpy_backend.as_array(x)
+        found = numpy_backend.as_array(numbers_of(x) if np.asarray(x).dtype.kind in "iu" else x)
     except TypeError as error:
         raise TypeError(f"{name}: {error}") from None
     if dtype_name(found) not in LAYOUTS:

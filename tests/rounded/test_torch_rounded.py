@@ -240,3 +240,9 @@ def test_rounded_tensors_are_converted_and_fused_by_the_front_door():
     assert isinstance(again, type(a))
     assert again.values.item() == 1.0
     assert hu.array(a, rounding="up").arithmetic.rounding.name == "up"
+
+
+def test_what_beta_of_zero_leaves_out_is_not_read():
+    r = hu.array(torch.randn(3, 3), "fp16")
+    found = torch.addmm(torch.full((3, 3), torch.nan), r, r.T, beta=0)
+    assert torch.equal(found.values, (r @ r.T).values)

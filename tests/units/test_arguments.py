@@ -3,6 +3,7 @@
 import halfulp as hu
 import numpy as np
 import pytest
+import torch
 from halfulp.emulate.units.accumulator import Accumulator
 from halfulp.emulate.units.matmul import matmul
 
@@ -107,8 +108,8 @@ def test_stochastic_needs_a_seed():
 
 
 def test_operands_that_are_no_floats():
-    with pytest.raises(TypeError, match=r"a: expected floats, got int64 integers; convert with x.astype"):
-        matmul(np.ones((2, 2), np.int64), X[:, :2])
+    with pytest.raises(TypeError, match=r"a: integers beyond 2\*\*53 are not exact"):
+        matmul(np.full((2, 2), 2**60 + 1), X[:, :2])
     with pytest.raises(TypeError, match=r"b: expected float16.*got complex64 numbers; multiply real and imaginary"):
         matmul(X, np.ones((4, 2), np.complex64))
     with pytest.raises(TypeError, match="a_format: phase is for complex numbers"):
@@ -174,3 +175,17 @@ def test_operands_are_quantized_as_quantize_does():
         assert (matmul(a, b, fmt, fmt) == matmul(left, right)).all(), fmt
     half = a.astype(np.float16)
     assert (matmul(half, b, "bf16") == matmul(hu.quantize(half.astype(np.float32), "bf16"), b)).all()
+
+
+def test_integers_are_operands():
+    """int8 times int8 in int32, which wraps, also outside of chunks; NumPy's integers count products."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-128, 128, shape).astype(np.int8) for shape in ((3, 70), (70, 5)))
+    want = a.astype(np.int32) @ b.astype(np.int32)
+    assert np.array_equal(matmul(a, b, accumulator="int32"), want)
+    assert np.array_equal(matmul(torch.from_numpy(a), torch.from_numpy(b), accumulator="int32").numpy(), want)
+    big, more = np.full((1, 4), 30000.0), np.full((4, 1), 80000.0)
+    wrapped = (4 * 30000 * 80000 + 2**31) % 2**32 - 2**31
+    for unit in ({}, {"order": "blocked", "chunk": np.int64(2), "outer": "int32"}):
+        assert matmul(big, more, accumulator="int32", **unit).item() == wrapped
+    assert Accumulator("fp16", order="aligned", chunk=np.int64(4), aligned_bits=np.int32(23)).chunk == 4
