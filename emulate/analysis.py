@@ -4,7 +4,8 @@ Sources, unless said otherwise: Higham, Accuracy and Stability of Numerical Algo
 """
 
 from dataclasses import dataclass
-from math import exp, floor, inf, log, log10, sqrt
+from math import exp, floor, inf, log, log10, nan, sqrt
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from ..formats.rounding import Rounding
 from ..formats.suggest import unknown
 from .linalg.factor import LU
 from .linalg.orthogonal import QR
-from .linalg.residuals import residual
+from .linalg.residuals import differences, magnitudes, norm, plus, ratio, residual, scaled, times
+from .linalg.scaling import equilibrated
+from .linalg.transforms import Complex, complex_of
 from .random_runs import Spread as Spread
 from .random_runs import significant_digits as significant_digits
 from .random_runs import spread as spread
@@ -101,11 +104,10 @@ def gamma(n: int, fmt: "str | Format | Arithmetic", rounding: str | Rounding | N
     """n u / (1 - n u), which bounds |(1 + d_1)...(1 + d_n) - 1| for |d_i| <= u (Lemma 3.1).
 
     Raises:
-        ValueError: n u >= 1, where there is no bound.
+        ValueError: n u >= 1, where there is no bound; n that is no number of roundings.
     """
     u = unit_roundoff(fmt, rounding)
-    if n < 0:
-        raise ValueError(f"gamma: expected a number of roundings, got {n}")
+    n = _count("gamma", n)
     if n * u >= 1:
         raise ValueError(
             f"gamma: {n} roundings of {arithmetic(fmt).fmt.name} have no bound, n u = {n * u:g}; take a wider format, "
@@ -127,7 +129,7 @@ def gamma_tilde(
     """
     if not 0 < probability < 1:
         raise ValueError(f"gamma_tilde: expected a probability between 0 and 1, got {probability}")
-    u = unit_roundoff(fmt, rounding)
+    u, n = unit_roundoff(fmt, rounding), _count("gamma_tilde", n)
     k = sqrt(2 * log(2 / (1 - probability))) / (1 - u)
     return exp(k * sqrt(n) * u + n * u * u / (1 - u)) - 1
 
@@ -136,26 +138,27 @@ def forward_error(x: Any, reference: Any, *, kind: str = "normwise", p: float = 
     """||x - y|| / ||y||, or the largest |x_i - y_i| / |y_i|, for a reference y.
 
     Args:
-        x: an array, plain or rounded.
-        reference: an array of its shape: float64, longdouble, or Fractions (dtype object), with which differences are
-            exact.
+        x: an array, plain or rounded, real or complex; or a `Complex` of `fft`.
+        reference: an array of its shape: float64, longdouble, complex, or Fractions and integers (dtype object), with
+            which differences are exact.
         kind: 'normwise' or 'componentwise'; 0 / 0 counts as 0.
         p: of the norm: 1, 2 or infinity, of all elements as one vector.
+
+    Raises:
+        TypeError: a complex x with a reference of objects.
     """
     _check("kind", kind, _KINDS)
     y = np.asarray(reference)
-    found = np.asarray(x, np.float64)
+    found: Any = complex_of(*x) if isinstance(x, Complex) else np.asarray(x)
+    found = found.astype(np.complex128 if found.dtype.kind == "c" else np.float64)
     if found.shape != y.shape:
         raise ValueError(f"forward_error: expected a reference of shape {found.shape}, got {y.shape}")
     if not np.isfinite(found).all():
         return inf
-    if y.dtype == object:
-        found = np.array([type(value)(float(one)) for one, value in zip(found.flat, y.flat)], object).reshape(y.shape)
-    wide = np.longdouble if y.dtype == np.longdouble else np.float64
-    difference, size = np.abs((found - y).astype(wide)).ravel(), np.abs(y.astype(wide)).ravel()
-    if kind == "componentwise":
-        return _largest_ratio(difference, size)
-    return _ratio(float(np.linalg.norm(difference.astype(float), p)), float(np.linalg.norm(size.astype(float), p)))
+    if not y.size:
+        return 0.0
+    error, size = differences(found.ravel(), y.ravel())
+    return _largest(ratio(error, size) if kind == "componentwise" else ratio(norm(error, p), norm(size, p)))
 
 
 def backward_error(a: Any, x: Any, b: Any, *, kind: str = "normwise", p: float = inf) -> float:
@@ -164,30 +167,33 @@ def backward_error(a: Any, x: Any, b: Any, *, kind: str = "normwise", p: float =
     normwise         ||r|| / (||A|| ||x|| + ||b||), with r = b - A x (Rigal and Gaches 1967; Theorem 7.1)
     componentwise    max |r|_i / (|A||x| + |b|)_i, 0 / 0 counting as 0 (Oettli and Prager 1964; Theorem 7.3)
 
-    r is computed as if in twice float64's precision.
+    r is computed as if in twice float64's precision, and no product overflows or underflows.
 
     Args:
         a: (m, n).
-        x: (n,), plain or rounded; infinite or NaN elements make an infinite error.
+        x: (n,), plain or rounded; infinite or NaN elements make an infinite error, those of a and b NaN.
         b: (m,).
         kind: 'normwise' or 'componentwise'.
         p: of the norms: 1, 2 or infinity.
     """
     _check("kind", kind, _KINDS)
-    a, x, b = (np.asarray(value, np.float64) for value in (a, x, b))
+    a, x, b = (_real("backward_error", value) for value in (a, x, b))
     if a.ndim != 2 or x.shape != a.shape[1:] or b.shape != a.shape[:1]:
         raise ValueError(
             f"backward_error: expected shapes (m, n), (n,) and (m,), got {a.shape}, {x.shape} and {b.shape}"
         )
     if not np.isfinite(x).all():
         return inf
-    r = residual(b[:, None], a, x[:, None])[:, 0]
-    if kind == "componentwise":
-        return _largest_ratio(np.abs(r), np.abs(a) @ np.abs(x) + np.abs(b))
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return nan
     if not a.size:
-        return 0.0
-    size = np.linalg.norm(a, p) * np.linalg.norm(x, p) + np.linalg.norm(b, p)
-    return _ratio(float(np.linalg.norm(r, p)), float(size))
+        return float(b.any())
+    operands = b[:, None], a, x[:, None]
+    if kind == "componentwise":
+        return _largest(ratio(residual(*operands), magnitudes(*operands)))
+    size = plus(times(norm(scaled(a), p), norm(scaled(x), p)), norm(scaled(b), p))
+    value, exponent = residual(*operands)
+    return _largest(ratio(norm(scaled(value[:, 0], exponent[:, 0]), p), size))
 
 
 def factorization_error(a: Any, factors: Any, *, kind: str = "normwise") -> float:
@@ -207,7 +213,7 @@ def factorization_error(a: Any, factors: Any, *, kind: str = "normwise") -> floa
         kind: 'normwise' or 'componentwise'.
     """
     _check("kind", kind, _KINDS)
-    a = np.asarray(a, np.float64)
+    a = _matrix("factorization_error", a)
     if isinstance(factors, LU):
         a, left, right = a[factors.permutation], factors.l, factors.u
     elif isinstance(factors, QR):
@@ -215,19 +221,24 @@ def factorization_error(a: Any, factors: Any, *, kind: str = "normwise") -> floa
     else:
         a, left = np.tril(a) + np.tril(a, -1).T, factors
         right = np.asarray(factors).T
-    left, right = np.asarray(left, np.float64), np.asarray(right, np.float64)
-    r = np.abs(residual(a, left, right))
+    left, right = (_matrix("factorization_error", factor) for factor in (left, right))
+    if not a.size:
+        return 0.0
+    r = residual(a, left, right)
     if kind == "normwise":
-        return _ratio(float(np.linalg.norm(r)), float(np.linalg.norm(a)))
+        return _largest(ratio(norm(r), norm(scaled(a))))
     if isinstance(factors, QR):
-        return _largest_ratio(np.linalg.norm(r, axis=0), np.linalg.norm(a, axis=0))
-    return _largest_ratio(r, np.abs(left) @ np.abs(right))
+        columns = zip(r.value.T, r.exponent.T, a.T)
+        return max(_largest(ratio(norm(scaled(value, e)), norm(scaled(column)))) for value, e, column in columns)
+    return _largest(ratio(r, magnitudes(np.zeros_like(a), left, right)))
 
 
 def orthogonality(q: Any) -> float:
-    """||Q'Q - I|| in the Frobenius norm."""
-    q = np.asarray(q, np.float64)
-    return float(np.linalg.norm(residual(np.eye(q.shape[1]), q.T, q)))
+    """||Q'Q - I|| in the Frobenius norm, of (m, n) Q; infinite beyond float64."""
+    q = _matrix("orthogonality", q)
+    if not q.shape[1]:
+        return 0.0
+    return float(norm(residual(np.eye(q.shape[1]), q.T, q)).plain)
 
 
 def condition_number(a: Any, x: Any = None, *, kind: str = "normwise", p: float = 2) -> float:
@@ -248,26 +259,41 @@ def condition_number(a: Any, x: Any = None, *, kind: str = "normwise", p: float 
         p: of the norm: 1, 2, infinity or 'fro'.
 
     Returns:
-        Infinity of a singular matrix; 1 of an empty one.
+        Infinity of a matrix that float64 cannot tell from a singular one: once rows and columns are scaled by powers
+        of two, its least singular value is at most n 2**-52 of the largest. 1 of an empty one.
+
+    Raises:
+        ValueError: a matrix that is not square, infinities and NaN.
     """
     _check("kind", kind, _CONDITIONS)
-    a = np.asarray(a, np.float64)
-    if a.ndim != 2 or a.shape[0] != a.shape[1]:
+    a = _matrix("condition_number", a)
+    if a.shape[0] != a.shape[1]:
         raise ValueError(f"condition_number: expected a square matrix, got shape {a.shape}")
     if x is not None and kind != "skeel":
         raise ValueError(f"condition_number: x goes with kind='skeel', got kind={kind!r}")
+    ones = np.ones(len(a)) if x is None else np.abs(_real("condition_number", x))
+    if ones.shape != a.shape[:1]:
+        raise ValueError(f"condition_number: expected x of shape {a.shape[:1]}, got {ones.shape}")
+    if not (np.isfinite(a).all() and np.isfinite(ones).all()):
+        raise ValueError("condition_number: expected finite numbers, got infinities or NaN; replace them first")
     if not a.size:
         return 1.0
+    if _singular(a):
+        return inf
     if kind == "normwise":
         return float(np.linalg.cond(a, p))
-    try:
+    with np.errstate(all="ignore"):
         both = np.abs(np.linalg.inv(a)) @ np.abs(a)
-    except np.linalg.LinAlgError:
-        return inf
     if kind == "bauer":
         return float(np.abs(np.linalg.eigvals(both)).max())
-    ones = np.ones(len(a)) if x is None else np.abs(np.asarray(x, np.float64))
-    return _ratio(float((both @ ones).max()), float(ones.max()))
+    return _largest(ratio(scaled((both @ ones).max()), scaled(ones.max())))
+
+
+def _singular(a: np.ndarray) -> bool:
+    """Whether float64 cannot tell a matrix from a singular one, however its rows and columns are scaled."""
+    rows, columns = equilibrated(a)
+    values = np.linalg.svd(np.ldexp(np.ldexp(a, rows[:, None]), columns), compute_uv=False)
+    return bool(values[-1] <= len(a) * 2.0**-52 * values[0])
 
 
 def _floating(target: Arithmetic) -> FloatFormat:
@@ -284,11 +310,24 @@ def _check(what: str, name: str, known: tuple[str, ...]) -> None:
         raise ValueError(unknown(what, str(name), known))
 
 
-def _ratio(error: float, size: float) -> float:
-    return error / size if size else inf if error else 0.0
+def _count(name: str, n: Any) -> int:
+    if not hasattr(n, "__index__") or index(n) < 0:
+        raise ValueError(f"{name}: expected a number of roundings, got {n}")
+    return index(n)
 
 
-def _largest_ratio(error: np.ndarray, size: np.ndarray) -> float:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.where(error == 0, 0, error / size)
+def _real(name: str, x: Any) -> np.ndarray:
+    if np.iscomplexobj(np.asarray(x)):
+        raise TypeError(f"{name}: expected real numbers, got complex ones; pass real and imaginary parts in turn")
+    return np.asarray(x, np.float64)
+
+
+def _matrix(name: str, a: Any) -> np.ndarray:
+    a = _real(name, a)
+    if a.ndim != 2:
+        raise ValueError(f"{name}: expected a matrix, got shape {a.shape}")
+    return a
+
+
+def _largest(ratios: np.ndarray) -> float:
     return float(ratios.max(initial=0))

@@ -61,8 +61,9 @@ def spread(
     the exact result, and the deviation of one run is its error.
 
     Args:
-        fn: of `args`, with arrays, lists and floats as rounded arrays (see `halfulp.array`), everything else as it is.
-            It returns an array or a number: pick one where there are several, `lambda a: hu.linalg.lu(a).u`.
+        fn: of `args`, with arrays, lists, tuples and numbers, integers too, as rounded arrays (see `halfulp.array`),
+            everything else as it is: put a count into the function, `lambda x: f(x, 3)`. It returns an array or a
+            number: pick one where there are several, `lambda a: hu.linalg.lu(a).u`.
         args: rounded to the format to nearest, so that all runs have the same data.
         fmt: an unscaled format or its name.
         runs: at least 2.
@@ -148,4 +149,5 @@ def _once(fn: Callable[..., Any], args: tuple[Any, ...], target: Arithmetic, dra
 
 
 def _is_data(x: Any) -> bool:
-    return isinstance(x, RoundedArray | np.ndarray | np.floating | float | list)
+    number = isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
+    return number or isinstance(x, RoundedArray | np.ndarray | list) or type(x) is tuple  # an LU is none

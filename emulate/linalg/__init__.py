@@ -24,7 +24,10 @@ from .polar import polar as polar
 from .polar import polar_express as polar_express
 from .refinement import Refinement as Refinement
 from .refinement import refine as refine
+from .sums import SumAndError as SumAndError
+from .sums import fast_two_sum as fast_two_sum
 from .sums import sum as sum
+from .sums import two_sum as two_sum
 from .transforms import Complex as Complex
 from .transforms import fft as fft
 from .transforms import ifft as ifft

@@ -62,6 +62,10 @@ def nrm2(
     With max|x| in [2**(e - 1), 2**e): s = x * 2**-e, exact but for what is subnormal; then
     rnd(sqrt(sum of rnd(s[k] * s[k]))) * 2**e, the sum as in `dot`. Infinities and NaN are the norm where there are any.
 
+    Formats without the numbers from 1/4 to 1 in full precision, integers, FP4, tables, have another e: the least one
+    for which ||x||**2 / 4**e is no more than the largest number, but none so large that max|x| / 2**e is below the
+    smallest one, and for integers, whose squares are exact, none below 0.
+
     Args:
         x: (n,); see `dot` for the other arguments.
 
@@ -172,7 +176,14 @@ def gemm(
 
 
 def _times(machine: Machine, factor: float | None, x: np.ndarray) -> np.ndarray:
-    return x if factor is None else machine.multiply(machine.take(factor), x)
+    if factor is None:
+        return x
+    found = machine.take(factor)
+    if found.ndim:
+        raise ValueError(
+            f"gemm: expected numbers alpha and beta, got one of shape {found.shape}; scale a, b or c by it"
+        )
+    return machine.multiply(found, x)
 
 
 def _oriented(name: str, a: np.ndarray, transpose: bool) -> np.ndarray:

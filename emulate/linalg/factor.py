@@ -15,6 +15,12 @@ from .machine import BLOCK, Machine
 from .triangular import check_diagonal, substitute
 
 _SINGULAR = ("raise", "continue")
+_REMEDIES = {
+    "lu": "singular='continue' goes on without one",
+    "solve": "scale the matrix if it underflowed, or take a wider format",
+    "refine": "if it underflowed pass scaling='two_sided', or else a wider factor=",
+}
+"""What to do about a pivot that is zero, by the function that was called."""
 
 
 class LU(NamedTuple):
@@ -68,24 +74,24 @@ def lu(
     return factored(machine, check_matrix("lu", a), singular)
 
 
-def factored(machine: Machine, a: np.ndarray, singular: str = "raise") -> LU:
-    """`lu` of a matrix of the format, which is overwritten."""
+def factored(machine: Machine, a: np.ndarray, singular: str = "raise", name: str = "lu") -> LU:
+    """`lu` of a matrix of the format, which is overwritten; messages go by the name of the caller, see `_REMEDIES`."""
     if singular not in _SINGULAR:
         raise ValueError(unknown("choice of singular=", str(singular), _SINGULAR))
     m, n = a.shape
     r, largest = min(m, n), float(np.abs(a).max(initial=0))
     permutation = np.arange(m)
-    (_by_blocks if machine.blocked else _by_columns)(machine, a, permutation, singular == "continue")
+    (_by_blocks if machine.blocked else _by_columns)(machine, a, permutation, name, singular == "continue")
     lower, upper = np.tril(a[:, :r], -1), np.triu(a[:r])
     np.fill_diagonal(lower, 1)
     growth = float(np.abs(upper).max(initial=0)) / largest if largest else 1.0
     return LU(machine.give(lower), machine.give(upper), permutation, growth)
 
 
-def _by_columns(machine: Machine, a: np.ndarray, permutation: np.ndarray, goes_on: bool) -> None:
+def _by_columns(machine: Machine, a: np.ndarray, permutation: np.ndarray, name: str, goes_on: bool) -> None:
     """The loops of `lu`, in place."""
     for k in range(min(a.shape)):
-        pivot = k + _pivot(machine, a[k:, k], k, goes_on)
+        pivot = k + _pivot(machine, a[k:, k], k, name, goes_on)
         a[[k, pivot]] = a[[pivot, k]]
         permutation[[k, pivot]] = permutation[[pivot, k]]
         if a[k, k]:
@@ -93,13 +99,13 @@ def _by_columns(machine: Machine, a: np.ndarray, permutation: np.ndarray, goes_o
             a[k + 1 :, k + 1 :] = machine.update(a[k + 1 :, k + 1 :], a[k + 1 :, k : k + 1], a[k : k + 1, k + 1 :])
 
 
-def _by_blocks(machine: Machine, a: np.ndarray, permutation: np.ndarray, goes_on: bool) -> None:
+def _by_blocks(machine: Machine, a: np.ndarray, permutation: np.ndarray, name: str, goes_on: bool) -> None:
     """The same numbers: what a block of columns does to those on its right is done for the whole block at once."""
     m, n = a.shape
     for left in range(0, min(m, n), BLOCK):
         right = min(left + BLOCK, m, n)
         panel = np.ascontiguousarray(a[left:, left:right].T)  # columns as rows, along which loops run in vectors
-        order = _eliminate(machine, panel, left, goes_on)
+        order = _eliminate(machine, panel, left, name, goes_on)
         a[left:] = a[left:][order]
         permutation[left:] = permutation[left:][order]
         a[left:, left:right] = panel.T
@@ -109,11 +115,11 @@ def _by_blocks(machine: Machine, a: np.ndarray, permutation: np.ndarray, goes_on
             a[right:, right:] = machine.update(a[right:, right:], a[right:, left:right], a[left:right, right:])
 
 
-def _eliminate(machine: Machine, panel: np.ndarray, left: int, goes_on: bool) -> np.ndarray:
+def _eliminate(machine: Machine, panel: np.ndarray, left: int, name: str, goes_on: bool) -> np.ndarray:
     """The loops of `lu` for a few columns, the rows of `panel`, in place; the order in which it takes the rows."""
     order = np.arange(panel.shape[1])
     for k, column in enumerate(panel):
-        pivot = k + _pivot(machine, column[k:], left + k, goes_on)
+        pivot = k + _pivot(machine, column[k:], left + k, name, goes_on)
         if pivot != k:
             panel[:, [k, pivot]] = panel[:, [pivot, k]]
             order[[k, pivot]] = order[[pivot, k]]
@@ -123,19 +129,19 @@ def _eliminate(machine: Machine, panel: np.ndarray, left: int, goes_on: bool) ->
     return order
 
 
-def _pivot(machine: Machine, column: np.ndarray, k: int, goes_on: bool) -> int:
+def _pivot(machine: Machine, column: np.ndarray, k: int, name: str, goes_on: bool) -> int:
     """Where the largest magnitude of a column is, the first of equals; the first NaN where there is one."""
     found = int(np.argmax(np.abs(column)))
     value = column[found]
     if not np.isfinite(value):
         raise np.linalg.LinAlgError(
-            f"lu: the pivot of column {k} is {value} in {machine.arithmetic!r}; scale the matrix, e.g. by "
+            f"{name}: the pivot of column {k} is {value} in {machine.arithmetic!r}; scale the matrix, e.g. by "
             "refine(..., scaling='two_sided'), or take a format of more range, e.g. 'bf16'"
         )
     if value == 0 and not goes_on:
         raise np.linalg.LinAlgError(
-            f"lu: column {k} has no pivot but zero in {machine.arithmetic!r}, the matrix is singular; "
-            "singular='continue' goes on without one"
+            f"{name}: column {k} has no pivot but zero in {machine.arithmetic!r}, the matrix is singular there; "
+            f"{_REMEDIES[name]}"
         )
     return found
 
@@ -188,7 +194,7 @@ def solve(
     machine, (a, b) = prepare("solve", (a, b), fmt, rounding, overflow, seed)
     columns = as_columns("solve", b, check_square("solve", a).shape[0])
     plain = Machine(machine.arithmetic, machine.draws)
-    return machine.give(_solved(machine, factored(plain, a), columns).reshape(b.shape))
+    return machine.give(_solved(machine, factored(plain, a, name="solve"), columns).reshape(b.shape))
 
 
 def _solved(machine: Machine, factors: LU, b: np.ndarray) -> np.ndarray:

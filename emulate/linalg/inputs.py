@@ -1,6 +1,7 @@
 """The one place where the arguments that every algorithm takes are checked."""
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,18 @@ def check_square(name: str, a: np.ndarray) -> np.ndarray:
     if a.ndim != 2 or a.shape[0] != a.shape[1]:
         raise ValueError(f"{name}: expected a square matrix, got shape {a.shape}")
     return a
+
+
+def check_axis(name: str, axis: Any, ndim: int) -> None:
+    """Raise unless it is one axis of an array."""
+    if not hasattr(axis, "__index__") or not -ndim <= index(axis) < ndim:
+        raise ValueError(f"{name}: expected one axis of {ndim}, an integer from {-ndim} to {ndim - 1}, got {axis!r}")
+
+
+def check_count(name: str, what: str, count: Any) -> None:
+    """Raise unless it is an integer from zero on."""
+    if not hasattr(count, "__index__") or index(count) < 0:
+        raise ValueError(f"{name}: expected {what}=0 or more, an integer, got {count!r}")
 
 
 def check_lengths(name: str, what: str, found: int, expected: int) -> None:

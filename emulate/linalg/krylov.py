@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...formats.rounding import Rounding
-from .inputs import Fmt, check_lengths, check_square, check_vector, prepare
+from .inputs import Fmt, check_count, check_lengths, check_square, check_vector, prepare
 from .machine import Machine
 from .triangular import substitute
 
@@ -21,7 +21,7 @@ class KrylovResult:
 
     Args:
         x: (n,) the last iterate, of the format.
-        converged: whether the residual fell to the tolerance.
+        converged: whether the residual fell to the tolerance; a norm that underflowed to zero does not count.
         iterations: steps taken, each with one product with the matrix.
         residuals: (iterations + 1,) float64, the norms of the residuals as the method itself computed them, relative to
             the norm of the right-hand side. The true residual may differ: see `analysis.backward_error`.
@@ -67,11 +67,13 @@ def cg(
 
     Source: Hestenes and Stiefel 1952; Saad, Iterative Methods for Sparse Linear Systems, 2nd ed., Algorithm 9.1.
     """
+    if iterations is not None:
+        check_count("cg", "iterations", iterations)
     machine, system = _system("cg", a, b, x0, preconditioner, fmt, rounding, overflow, seed, order)
     x, r = system.start(machine)
     size = machine.norm(system.b)
     history = [_relative(machine.norm(r), size)]
-    if history[0] <= tolerance:
+    if _met(history[0], r, tolerance):
         return _result(machine, x, history, "converged")
     z = system.preconditioned(r)
     p, rho = z, machine.dot(r, z)
@@ -83,7 +85,7 @@ def cg(
         alpha = machine.divide(rho, curvature)
         x, r = machine.axpy(alpha, p, x), machine.minus(alpha, q, r)
         history.append(_relative(machine.norm(r), size))
-        if history[-1] <= tolerance:
+        if _met(history[-1], r, tolerance):
             return _result(machine, x, history, "converged")
         z = system.preconditioned(r)
         rho, before = machine.dot(r, z), rho
@@ -134,6 +136,7 @@ def gmres(
     machine, system = _system("gmres", a, b, x0, preconditioner, fmt, rounding, overflow, seed, order)
     n = system.b.size
     limit = 2 * n if iterations is None else iterations
+    check_count("gmres", "iterations", limit)
     if restart is not None and restart < 1:
         raise ValueError(f"gmres: expected a restart after at least 1 step, got {restart}")
     x, history, reason = iterate(machine, system, n if restart is None else restart, tolerance, limit)
@@ -170,7 +173,7 @@ def iterate(
     size = machine.norm(system.preconditioned(system.b))
     r = system.preconditioned(r)
     history = [_relative(machine.norm(r), size)]
-    while not history[-1] <= tolerance and len(history) <= limit:
+    while not _met(history[-1], r, tolerance) and len(history) <= limit:
         norm = machine.norm(r)
         if not np.isfinite(norm) or not norm:
             return x, history, "breakdown"
@@ -186,10 +189,12 @@ def iterate(
         if not np.isfinite(history[-1]) or not np.isfinite(found).all():
             return x, history, "breakdown"
         x = found
-        if history[-1] <= tolerance:
-            break
+        if 0 < history[-1] <= tolerance:
+            return x, history, "converged"
         r = system.preconditioned(machine.subtract(system.b, system.apply(x)))
-    return x, history, "converged" if history[-1] <= tolerance else "iterations"
+        if history[-1] == 0:  # the end of the space, or an estimate that underflowed
+            history[-1] = _relative(machine.norm(r), size)
+    return x, history, "converged" if _met(history[-1], r, tolerance) else "iterations"
 
 
 class _Cycle:
@@ -281,6 +286,11 @@ def _operator(name: str, machine: Machine, a: Any, n: int) -> Operator:
         return found
 
     return called
+
+
+def _met(relative: float, r: np.ndarray, tolerance: float) -> bool:
+    """Whether a residual is small; a norm of zero says so of zeros only."""
+    return relative <= tolerance and (relative > 0 or not r.any())
 
 
 def _relative(norm: np.ndarray, size: np.ndarray) -> float:

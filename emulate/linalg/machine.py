@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import ceil, log2
 from typing import Any
 
 import numpy as np
 
 from ..backends.numpy import FLOATS
 from ..rounded.arrays import RoundedArray
-from ..rounded.context import Arithmetic, arithmetic
+from ..rounded.context import Arithmetic, arithmetic, extent
 from ..rounded.draws import Draws
 from ..rounded.operands import operand
 from ..rounded.operations import operate, rounded_to
@@ -89,6 +90,9 @@ class Machine:
 
     def scaled(self, x: np.ndarray, exponent: int) -> np.ndarray:
         """x * 2**exponent, which rounds where it is no longer a number of the format."""
+        limit = int(np.finfo(self.dtype).maxexp) - 1
+        if exponent > limit:  # of the smallest subnormal numbers
+            x, exponent = self.multiply(x, np.ldexp(self.dtype.type(1), limit)), exponent - limit
         return self.multiply(x, np.ldexp(self.dtype.type(1), exponent))
 
     def sum(self, x: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -137,9 +141,19 @@ class Machine:
         if not np.isfinite(largest) or not largest:
             return self.dtype.type(largest)
         limit = 1 - int(np.finfo(self.dtype).minexp)  # as far as both powers of two are normal numbers
-        exponent = min(max(int(np.frexp(largest)[1]), -limit), limit)
+        exponent = min(max(self._exponent(x, int(np.frexp(largest)[1])), -limit), limit)
         small = self.scaled(x, -exponent)
         return self.scaled(self.sqrt(self.sum(self.multiply(small, small))), exponent)
+
+    def _exponent(self, x: np.ndarray, own: int) -> int:
+        """e of `basic.nrm2`, from that of the largest magnitude."""
+        of = extent(self.arithmetic.fmt)
+        if of.quantum <= -1 - of.precision and of.top > 1:  # squares from 1/4 to 1 have all bits, a few have sums
+            return own
+        size = float(np.square(np.ldexp(x.astype(np.float64), -own)).sum())
+        fitting = own + ceil(log2(size / float(self.arithmetic.fmt.max)) / 2)
+        kept = min(fitting, own - 1 - of.quantum)
+        return max(kept, 0) if of.quantum >= 0 else kept
 
     def give(self, values: np.ndarray) -> Any:
         """A result: a rounded array where the operands were, else a plain one; a scalar where it is one number."""

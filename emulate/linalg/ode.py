@@ -9,7 +9,7 @@ import numpy as np
 from ...formats.rounding import Rounding
 from ...formats.suggest import unknown
 from ..rounded.arrays import RoundedArray
-from .inputs import Fmt, prepare
+from .inputs import Fmt, check_count, prepare
 from .machine import Machine
 
 Slope = Callable[[RoundedArray, RoundedArray], Any]
@@ -138,6 +138,7 @@ def runge_kutta(
     """
     if isinstance(method, str) and method not in TABLEAUS:
         raise ValueError(unknown("method", method, TABLEAUS))
+    check_count("runge_kutta", "steps", steps)
     tableau = TABLEAUS[method] if isinstance(method, str) else method
     machine, (y,) = prepare("runge_kutta", (y0,), fmt, rounding, overflow, seed)
     h = machine.constant(step)

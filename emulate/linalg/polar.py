@@ -6,8 +6,9 @@ import numpy as np
 
 from ...formats.rounding import Rounding
 from ...formats.suggest import unknown
-from .inputs import Fmt, check_matrix, prepare
+from .inputs import Fmt, check_count, check_matrix, prepare
 from .machine import Machine
+from .scaling import exponent_of
 
 _STEPS = {"newton_schulz": 20, "polar_express": 8}
 METHODS = tuple(_STEPS)
@@ -55,13 +56,13 @@ def polar(
     if method not in METHODS:
         raise ValueError(unknown("method", str(method), METHODS))
     count = _STEPS[method] if steps is None else steps
+    check_count("polar", "steps", count)
     machine, (a,) = prepare("polar", (a,), fmt, rounding, overflow, seed, order)
     wide = check_matrix("polar", a).shape[0] < a.shape[1]
     x = np.ascontiguousarray(a.T) if wide else a
-    norm = float(np.linalg.norm(x.astype(np.float64))) if x.size else 0.0
-    if not np.isfinite(norm):
+    if not np.isfinite(x).all():
         raise np.linalg.LinAlgError(f"polar: expected finite numbers in {machine.arithmetic!r}, got infinities or NaN")
-    x = machine.scaled(x, -_exponent(norm)) if norm else x
+    x = machine.scaled(x, -_exponent(x)) if x.any() else x
     if method == "newton_schulz":
         for _ in range(count):
             x = _newton_schulz(machine, x)
@@ -95,6 +96,7 @@ def polar_express(lower: float = 1e-3, steps: int = 8) -> np.ndarray:
     """
     if not 0 < lower <= 1:
         raise ValueError(f"expected 0 < lower <= 1, a lower bound of the singular values, got {lower}")
+    check_count("polar_express", "steps", steps)
     upper, found = 1.0, np.empty((steps, 3))
     for k in range(steps):
         row = _best_quintic(max(lower, _CUSHION * upper), upper)
@@ -134,7 +136,8 @@ def _polynomial(machine: Machine, x: np.ndarray, coefficients: np.ndarray) -> np
     return machine.add(machine.multiply(a, x), machine.product(x, p))
 
 
-def _exponent(norm: float) -> int:
-    """The least e with norm <= 2**e."""
-    mantissa, exponent = np.frexp(norm)
-    return int(exponent) - (mantissa == 0.5)
+def _exponent(x: np.ndarray) -> int:
+    """The least e with ||x|| <= 2**e, in the Frobenius norm, whose squares may be beyond float64 unless scaled."""
+    first = exponent_of(x.astype(np.float64))
+    mantissa, exponent = np.frexp(np.linalg.norm(np.ldexp(x.astype(np.float64), -first)))
+    return first + int(exponent) - int(mantissa == 0.5)

@@ -11,7 +11,7 @@ from ...formats.suggest import unknown
 from ..rounded.arrays import RoundedArray
 from ..rounded.context import extent
 from .factor import LU, factored
-from .inputs import Fmt, check_lengths, check_square, check_vector, prepare
+from .inputs import Fmt, check_count, check_lengths, check_square, check_vector, prepare
 from .krylov import System, iterate
 from .machine import Machine
 from .scaling import Scaling, exponent_of, two_sided, unscaled
@@ -28,7 +28,7 @@ class Refinement:
     """What `refine` found.
 
     Args:
-        x: (n,) of the working format.
+        x: (n,) of the working format; NaN where the first residual is not finite, as that of a b with NaN.
         converged: whether the last correction was no larger than rounding to the working format: 2 u ||x||.
         iterations: corrections, the first of them the first solution.
         corrections: (iterations,) float64, ||d|| / ||x|| of each, in the maximum norm.
@@ -99,6 +99,7 @@ def refine(
     for kind, name, known in (("method", method, METHODS), ("scaling", scaling, SCALINGS)):
         if name not in known:
             raise ValueError(unknown(kind, str(name), known))
+    check_count("refine", "iterations", iterations)
     if working is None and not isinstance(a, RoundedArray) and not isinstance(b, RoundedArray):
         working = "fp32"
     machine, (a, b) = prepare("refine", (a, b), working, rounding, overflow, seed)
@@ -106,7 +107,7 @@ def refine(
     low, high = _machine(factor, seed), _machine(residual, seed)
     solver = machine if substitution is None else _machine(substitution, seed)
     scale = two_sided(a, low.arithmetic) if scaling == "two_sided" else unscaled(b.size)
-    factors = factored(low, low.round(scale.matrix(a)))
+    factors = factored(low, low.round(scale.matrix(a)), name="refine")
     check_diagonal(low, "refine", factors.u)
     if method == "lu":
         correct = _by_substitution(solver, factors)
@@ -141,6 +142,8 @@ def _refined(
         steps.append(count)
         corrections.append(_norm(d) / _norm(x) if x.any() else _norm(d))
         converged = corrections[-1] <= tolerance
+    if not steps and not np.isfinite(residuals[-1]):
+        x = np.full_like(x, np.nan)
     history = np.array(corrections, np.float64), np.array(residuals, np.float64)
     return Refinement(machine.give(x), converged, len(steps), *history, np.array(steps, np.int64))
 

@@ -49,10 +49,14 @@ def two_sided(a: np.ndarray, arithmetic: Arithmetic) -> Scaling:
     Source: Higham, Pranesh and Zounon, Squeezing a Matrix into Half Precision, with an Application to Solving Linear
     Systems, SIAM J. Sci. Comput. 41(4), 2019, section 2; scalings rounded to powers of two.
     """
+    return Scaling(*equilibrated(a), floor(log2(THETA * float(arithmetic.fmt.max))) - 1)
+
+
+def equilibrated(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Exponents that scale rows, then columns, of (m, n) to maxima between 1 and 2."""
     magnitudes = np.abs(a.astype(np.float64))
     rows = -_exponents(magnitudes.max(axis=1, initial=0))
-    columns = -_exponents(np.ldexp(magnitudes, rows[:, None]).max(axis=0, initial=0))
-    return Scaling(rows, columns, floor(log2(THETA * float(arithmetic.fmt.max))) - 1)
+    return rows, -_exponents(np.ldexp(magnitudes, rows[:, None]).max(axis=0, initial=0))
 
 
 def exponent_of(x: np.ndarray) -> int:

@@ -1,6 +1,6 @@
 """Methods of summation, every operation rounded."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,8 +11,21 @@ from ..philox import seed_words
 from ..rounded.draws import STREAM
 from ..rounded.reductions import accumulate, compiled_terms
 from ..tables import Grid
-from .inputs import Fmt, prepare
+from .inputs import Fmt, check_axis, prepare
 from .machine import Machine
+
+
+class SumAndError(NamedTuple):
+    """What `two_sum` and `fast_two_sum` give.
+
+    Args:
+        sum: rnd(a + b).
+        error: what it lacks.
+    """
+
+    sum: Any
+    error: Any
+
 
 METHODS = ("recursive", "pairwise", "blocked", "kahan", "neumaier", "doubly_compensated", "stochastic")
 """How `sum` adds."""
@@ -43,10 +56,10 @@ def sum(
         stochastic            recursive, with stochastic rounding unless another is given
 
     where compensations begin as 0. With u the unit roundoff and S the sum of the magnitudes of n numbers, the error is
-        at
-    most, to first order and rounding to nearest: recursive (n - 1) u S; pairwise log2(n) u S; blocked
-    (block + n / block) u S; kahan 2 u S; neumaier u |sum|, as far as n**2 u**2 S is small; doubly compensated 2 u
-    |sum|, for n u < 1/4 or so. An infinite sum is NaN where it is compensated.
+    at most, to first order and rounding to nearest: recursive (n - 1) u S; pairwise log2(n) u S; blocked
+    (block + n / block) u S; kahan 2 u S; neumaier u |sum|, as far as n**2 u**2 S is small; doubly compensated
+    2 u |sum|, for n u < 1/4 or so. After an addition whose result is infinite compensations are infinite or NaN: so are
+    Neumaier's and the doubly compensated sum NaN, and Kahan's from the next addition on.
 
     Args:
         x: (..., n, ...); see `dot` for the other arguments.
@@ -72,12 +85,83 @@ def sum(
     if method == "stochastic" and rounding is None:
         rounding = "stochastic"
     machine, (x,) = prepare("sum", (x,), fmt, rounding, overflow, seed)
+    if axis is not None:
+        check_axis("sum", axis, x.ndim)
     terms = x.reshape(-1) if axis is None else np.moveaxis(x, axis, -1)
     shape = terms.shape[:-1]
     if not terms.size:
         return machine.give(np.zeros(shape, x.dtype))
     rows = np.ascontiguousarray(terms).reshape(-1, terms.shape[-1])
     return machine.give(_summed(machine, rows, method, block).reshape(shape))
+
+
+def two_sum(
+    a: Any,
+    b: Any,
+    fmt: Fmt = None,
+    *,
+    rounding: str | Rounding | None = None,
+    overflow: str | None = None,
+    seed: Any = None,
+) -> SumAndError:
+    """The rounded sum of two numbers, and its error, in six operations, every one of them rounded:
+
+        s = a + b;  v = s - a;  e = (a - (s - v)) + (b - v)
+
+    In binary floating point, rounded to nearest, s + e = a + b exactly unless something overflows.
+
+    Args:
+        a, b: arrays of one shape, or of shapes that broadcast; see `dot` for the other arguments.
+
+    Returns:
+        s and e, of the format.
+
+    Source: Knuth, The Art of Computer Programming, vol. 2, section 4.2.2, Theorem B.
+
+    Example:
+        >>> two_sum(1.0, 2048.0, "fp16")
+        SumAndError(sum=np.float32(2048.0), error=np.float32(1.0))
+    """
+    machine, (a, b) = _pair("two_sum", a, b, fmt, rounding, overflow, seed)
+    s = machine.add(a, b)
+    v = machine.subtract(s, a)
+    e = machine.add(machine.subtract(a, machine.subtract(s, v)), machine.subtract(b, v))
+    return SumAndError(machine.give(s), machine.give(e))
+
+
+def fast_two_sum(
+    a: Any,
+    b: Any,
+    fmt: Fmt = None,
+    *,
+    rounding: str | Rounding | None = None,
+    overflow: str | None = None,
+    seed: Any = None,
+) -> SumAndError:
+    """`two_sum` in three operations, for |a| >= |b|: s = a + b;  e = b - (s - a).
+
+    Where |a| < |b| e may not be the error; nothing checks that.
+
+    Args:
+        a, b: see `two_sum`, also for the other arguments.
+
+    Source: Dekker, A floating-point technique for extending the available precision, Numerische Mathematik 18, 1971.
+
+    Example:
+        >>> fast_two_sum(2048.0, 1.0, "fp16")
+        SumAndError(sum=np.float32(2048.0), error=np.float32(1.0))
+    """
+    machine, (a, b) = _pair("fast_two_sum", a, b, fmt, rounding, overflow, seed)
+    s = machine.add(a, b)
+    return SumAndError(machine.give(s), machine.give(machine.subtract(b, machine.subtract(s, a))))
+
+
+def _pair(name: str, a: Any, b: Any, *options: Any) -> tuple[Machine, list[np.ndarray]]:
+    machine, (a, b) = prepare(name, (a, b), *options)
+    try:
+        return machine, [np.array(x) for x in np.broadcast_arrays(a, b)]
+    except ValueError:
+        raise ValueError(f"{name}: expected arrays of one shape, got {a.shape} and {b.shape}") from None
 
 
 def _summed(machine: Machine, rows: np.ndarray, method: str, block: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...formats.rounding import Rounding
 from ..rounded.arrays import RoundedArray
-from .inputs import Fmt, prepare
+from .inputs import Fmt, check_axis, prepare
 from .machine import Machine
 
 
@@ -33,8 +33,7 @@ def fft(
     """The discrete Fourier transform, sum over k of x[k] exp(-2 pi i j k / n), by decimation in time, radix 2.
 
     The elements are put in bit-reversed order. For h = 1, 2, 4, ..., n / 2 each pair of neighbouring blocks of h
-        becomes
-    one of 2 h: with w = exp(-pi i j / h), its parts rounded to the format, to nearest, from float64,
+    becomes one of 2 h: with w = exp(-pi i j / h), its parts rounded to the format, to nearest, from float64,
 
         t.real = rnd(rnd(w.real b.real) - rnd(w.imag b.imag));    a[j] = rnd(a + t), part by part
         t.imag = rnd(rnd(w.real b.imag) + rnd(w.imag b.real));    b[j] = rnd(a - t)
@@ -51,7 +50,7 @@ def fft(
         complex64 or complex128, whichever carries the format, in the shape of x; of rounded arrays a `Complex`.
 
     Raises:
-        ValueError: another length.
+        ValueError: another length; an axis that there is not.
     """
     return _transform("fft", x, fmt, axis, rounding, overflow, seed)
 
@@ -82,6 +81,7 @@ def _transform(name: str, x: Any, fmt: Fmt, axis: int, rounding: Any, overflow: 
     re, im = parts if len(parts) == 2 else (parts[0], np.zeros_like(parts[0]))
     if not re.ndim or re.shape != im.shape:
         raise ValueError(f"{name}: expected arrays of one shape, with an axis, got {re.shape} and {im.shape}")
+    check_axis(name, axis, re.ndim)
     n = re.shape[axis]
     if n < 1 or n & (n - 1):
         wanted = 1 << max(n - 1, 0).bit_length()
@@ -91,7 +91,15 @@ def _transform(name: str, x: Any, fmt: Fmt, axis: int, rounding: Any, overflow: 
         exponent = 1 - n.bit_length()
         re, im = machine.scaled(re, exponent), machine.scaled(im, exponent)
     re, im = np.moveaxis(re, -1, axis), np.moveaxis(im, -1, axis)
-    return Complex(machine.give(re), machine.give(im)) if machine.wraps else re + 1j * im
+    return Complex(machine.give(re), machine.give(im)) if machine.wraps else complex_of(re, im)
+
+
+def complex_of(re: Any, im: Any) -> np.ndarray:
+    """Complex numbers of two parts as they are; re + 1j * im makes NaN of infinite ones."""
+    re, im = np.asarray(re), np.asarray(im)
+    found = np.empty(re.shape, np.result_type(re, np.complex64))
+    found.real, found.imag = re, im
+    return found
 
 
 def _parts(x: Any) -> tuple[Any, Any]:

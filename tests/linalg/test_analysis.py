@@ -7,7 +7,7 @@ import halfulp as hu
 import numpy as np
 import pytest
 from halfulp.emulate import analysis, linalg
-from halfulp.emulate.linalg.residuals import residual
+from halfulp.emulate.linalg.residuals import magnitudes, residual
 
 RNG = np.random.default_rng(5)
 
@@ -71,13 +71,13 @@ def test_residuals_are_exact_to_the_last_bit_but_one():
     a = RNG.standard_normal((6, 40)) * np.logspace(0, -30, 40)
     b = RNG.standard_normal((40, 5)) * np.logspace(20, 0, 40)[:, None]
     c = a @ b
-    found = residual(c, a, b)
+    found = residual(c, a, b).plain
     for i in range(6):
         for j in range(5):
             products = [Fraction(x) * Fraction(y) for x, y in zip(a[i].tolist(), b[:, j].tolist())]
             exact = Fraction(c[i, j]) - sum(products)
             assert abs(Fraction(found[i, j]) - exact) <= abs(exact) * 2.0**-52 + sum(map(abs, products)) * 2.0**-98
-    assert np.isnan(residual(c, a, b * np.inf)).all()
+    assert np.isnan(residual(c, a, b * np.inf).plain).all()
 
 
 def test_forward_errors():
@@ -122,6 +122,64 @@ def test_backward_errors_of_corner_cases():
         analysis.backward_error(np.eye(2), [1, 2, 3], [1, 2])
 
 
+@pytest.mark.parametrize("exponent", [0, 997, 1023, -1074, -600])
+def test_errors_neither_hang_nor_leave_the_range(exponent):
+    one = np.ldexp(1.0, exponent)
+    exact = abs(Fraction(one) ** 2 - 1)
+    assert analysis.orthogonality(one * np.eye(1)) == (float(exact) if exponent < 512 else inf)
+    for kind in ("normwise", "componentwise"):
+        assert analysis.backward_error([[one]], [one], [0.0], kind=kind) == 1
+        assert analysis.backward_error([[one]], [1.0], [one], kind=kind) == 0
+        assert analysis.backward_error([[one, one]], [1.0, 2.0], [one], kind=kind) == {"n": 2 / 5, "c": 0.5}[kind[0]]
+        assert analysis.factorization_error([[one]], linalg.QR([[one]], [[2.0]]), kind=kind) == 1
+        assert analysis.forward_error([one], [-one], kind=kind) == 2
+
+
+def test_errors_of_reported_cases():
+    assert analysis.orthogonality([[1e300]]) == inf
+    assert analysis.orthogonality([[1e150]]) == pytest.approx(1e300)
+    assert analysis.backward_error([[1e300]], [1e-5], [1e295]) < 2e-16
+    assert analysis.backward_error([[1e200]], [1e200], [1.0]) == 1
+    assert analysis.backward_error([[1e-200]], [1e-200], [0.0]) == 1
+    assert np.isnan(analysis.backward_error([[np.nan]], [1.0], [1.0]))
+
+
+def test_residuals_of_rows_that_span_the_range_are_exact():
+    a = np.array([[2.0**1000, 2.0**-1000, 5e-324]])
+    b = np.array([[0.0], [2.0**1000], [2.0**1023]])
+    exact = 1 - Fraction(2.0**-1000) * 2**1000 - Fraction(5e-324) * 2**1023
+    value, exponent = residual(np.ones((1, 1)), a, b)
+    assert Fraction(float(value[0, 0])) * Fraction(2) ** int(exponent[0, 0]) == exact
+    size = magnitudes(np.ones((1, 1)), a, b)
+    assert size.plain[0, 0] == float(2 + Fraction(5e-324) * 2**1023)
+    assert analysis.backward_error(a, b[:, 0], [1.0], kind="componentwise") == pytest.approx(2.0**-52)
+
+
+def test_errors_of_matrices_over_many_decades_take_no_time():
+    """1000 bits are 45 slices: without an end to what counts 2025 products of matrices, and minutes."""
+    rng = np.random.default_rng(0)
+    q = rng.standard_normal((200, 200)) * 10.0 ** rng.uniform(-300, 0, (200, 200))
+    found = residual(np.zeros((200, 200)), q.T, q)
+    exact = -sum(Fraction(x) * Fraction(y) for x, y in zip(q[:, 0].tolist(), q[:, 1].tolist()))
+    value = Fraction(float(found.value[0, 1])) * Fraction(2) ** int(found.exponent[0, 1])
+    assert abs(value - exact) <= abs(exact) / 2**52
+
+
+def test_forward_errors_of_complex_numbers_and_fractions():
+    assert analysis.forward_error([1 + 2j], [1 + 5j]) == 3 / np.hypot(1, 5)
+    assert analysis.forward_error([3 + 4j], [0 + 0j], kind="componentwise") == inf
+    assert analysis.forward_error([1e300 + 1e300j], [1e300 - 1e300j]) == pytest.approx(2**0.5)
+    assert analysis.forward_error([complex(1, np.inf)], [1.0]) == inf
+    x = np.array([1.0, 2.0, 3.0, 4.0])
+    assert analysis.forward_error(linalg.fft(hu.array(x, "fp32")), np.fft.fft(x)) < 1e-6
+    assert analysis.forward_error([1.7], np.array([1], object)) == float(Fraction(1.7) - 1)
+    big = np.array([10**400, Fraction(1, 10**400)], object)
+    assert analysis.forward_error([0.0, 0.0], big, kind="componentwise") == 1
+    assert analysis.forward_error([0.5], np.array([np.longdouble(0.25)], object)) == 1
+    with pytest.raises(TypeError, match="expected real numbers with a reference of objects; compare real and imag"):
+        analysis.forward_error([1j], np.array([Fraction(1)], object))
+
+
 def test_factorization_errors():
     a = hu.quantize(RNG.standard_normal((12, 12)), "fp32")
     s = a @ a.T + np.eye(12)
@@ -156,6 +214,17 @@ def test_condition_numbers():
     assert analysis.condition_number(np.zeros((2, 2)), kind="skeel") == inf
     assert analysis.condition_number(np.zeros((2, 2))) == inf
     assert analysis.condition_number(np.zeros((0, 0))) == 1
+    for kind in ("normwise", "skeel", "bauer"):
+        assert analysis.condition_number(np.ones((2, 2)), kind=kind) == inf
+        assert analysis.condition_number(np.arange(9.0).reshape(3, 3), kind=kind) == inf
+        assert analysis.condition_number(np.diag([1.0, 1e-20]), kind=kind) == pytest.approx(
+            1e20 if kind == "normwise" else 1
+        )
+        for bad in (np.nan, np.inf):
+            with pytest.raises(ValueError, match="condition_number: expected finite numbers, got infinities or NaN"):
+                analysis.condition_number(np.diag([1.0, bad]), kind=kind)
+    with pytest.raises(ValueError, match=r"condition_number: expected x of shape \(2,\), got \(3,\)"):
+        analysis.condition_number(b, np.ones(3), kind="skeel")
     with pytest.raises(ValueError, match="expected a square matrix, got shape"):
         analysis.condition_number(np.ones((2, 3)))
     with pytest.raises(ValueError, match="x goes with kind='skeel', got kind='bauer'"):
@@ -179,16 +248,23 @@ def test_spread_finds_the_error_of_stochastic_rounding():
 
 
 def test_spread_hands_on_what_is_no_data():
-    def powers(x, count, name):
-        assert count == 3
+    def powers(x, flag, name):
+        assert flag is True
         assert name == "name"
         return x * x
 
-    found = analysis.spread(powers, np.ones(2), 3, "name", fmt="fp16", runs=2)
+    found = analysis.spread(powers, np.ones(2), True, "name", fmt="fp16", runs=2)
     assert found.samples.tolist() == [[1, 1], [1, 1]]
     solved = analysis.spread(linalg.solve, np.eye(2) + 0.1, [1.0, 2.0], fmt="fp16", runs=5)
     assert solved.relative.shape == (2,)
     assert 0 < solved.relative.max() < 0.01
+
+
+@pytest.mark.parametrize("number", [3, np.int64(3), 3.0, (3, 3.0), [3]])
+def test_spread_rounds_numbers_of_every_kind(number):
+    found = analysis.spread(lambda x: x * 1.1, number, fmt="fp16", runs=20).samples
+    assert np.array_equal(found, hu.quantize(found, "fp16"))
+    assert len(np.unique(found)) > 1
 
 
 def test_significant_digits_know_cancellation():
@@ -221,6 +297,17 @@ def test_significant_digits_of_a_solution_follow_the_condition():
 def test_complete_messages():
     with pytest.raises(ValueError, match="spread: expected a stochastic rounding, got 'up'; runs of it"):
         analysis.spread(np.sqrt, 2.0, fmt="fp16", rounding="up")
+    with pytest.raises(ValueError, match=r"gamma: expected a number of roundings, got 2\.5"):
+        analysis.gamma(2.5, "fp16")
+    with pytest.raises(ValueError, match="gamma_tilde: expected a number of roundings, got -1"):
+        analysis.gamma_tilde(-1, "fp16")
+    with pytest.raises(ValueError, match=r"orthogonality: expected a matrix, got shape \(2,\)"):
+        analysis.orthogonality([1.0, 0])
+    for call in (analysis.orthogonality, analysis.condition_number):
+        with pytest.raises(TypeError, match="expected real numbers, got complex ones"):
+            call(1j * np.eye(2))
+    with pytest.raises(TypeError, match="backward_error: expected real numbers"):
+        analysis.backward_error(np.eye(2), [1j, 0], [1, 0])
     with pytest.raises(ValueError, match="spread: expected at least 2 runs, got 1"):
         analysis.spread(np.sqrt, 2.0, fmt="fp16", runs=1)
     with pytest.raises(ValueError, match="significant_digits: expected at least 2 samples, got 1"):

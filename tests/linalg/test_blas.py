@@ -1,5 +1,6 @@
 """Products of vectors and matrices equal their definition in rational arithmetic, operation by operation."""
 
+import halfulp as hu
 import numpy as np
 import pytest
 from halfulp.emulate import linalg
@@ -75,6 +76,27 @@ def test_nrm2_neither_overflows_nor_underflows():
     assert linalg.nrm2([3e38, 3e37], "bf16") == pytest.approx(np.hypot(3e38, 3e37), rel=2**-7)
     assert linalg.nrm2([5e-324, 0.0], "fp64") == 5e-324
     assert linalg.nrm2([1e-320, 1e300], "fp64", rounding="up") >= 1e300
+
+
+@pytest.mark.parametrize(
+    ("x", "fmt", "expected"),
+    [
+        ([3.0, 4.0], "int8", 5), ([30.0, 40.0], "int8", 48), ([30.0, 40.0], "int16", 50), ([100.0, 0.0], "int8", 96),
+        ([1.0] * 200, "int8", 11), ([3.0, 4.0], "fp4_e2m1", 6), ([0.5, 0.0], "fp4_e2m1", 0.5),
+        ([3.0, 4.0], "fp6_e2m3", 5), ([0.125, 0.0], "fp6_e2m3", 0.125), ([2.0**-4, 0.0], "int8@-4", 2.0**-4),
+        ([0.375, 0.5], "int8@-4", 0.625), ([1.0, 0.0], "nf4", 1),
+    ],
+)  # fmt: skip
+def test_nrm2_in_formats_without_enough_fractions(x, fmt, expected):
+    """[30, 40] in int8 has e = 3: rnd(3.75)**2 + 5**2 = 41, rnd(sqrt(41)) = 6, 6 * 8."""
+    assert linalg.nrm2(x, fmt) == expected
+
+
+@pytest.mark.parametrize("fmt", ["int8", "int8@-4", "fp4_e2m1", "fp6_e2m3", "fp6_e3m2", "fp8_e4m3", "posit8", "nf4"])
+def test_nrm2_is_zero_of_zeros_only(fmt):
+    for code in range(2 ** hu.format(fmt).bits):
+        x = float(hu.decode(np.array([code], np.uint8), fmt)[0])
+        assert (linalg.nrm2([x, 0.0], fmt) == 0) == (x == 0)
 
 
 def test_nrm2_of_specials():

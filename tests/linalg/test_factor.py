@@ -162,6 +162,8 @@ def test_a_zero_pivot_is_named():
         linalg.lu_solve(found, np.ones(5), "fp16")
     with pytest.raises(np.linalg.LinAlgError, match="no pivot"):
         linalg.lu(np.zeros((40, 40)), "fp16")
+    with pytest.raises(np.linalg.LinAlgError, match="solve: column 3 has no pivot.*scale the matrix if it underflowed"):
+        linalg.solve(a, np.ones(5), "fp16")
     with pytest.raises(ValueError, match="unknown choice of singular= 'ignore'; known: raise, continue"):
         linalg.lu(a, "fp16", singular="ignore")
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from halfulp.emulate import linalg
 from halfulp.emulate.analysis import backward_error
+from halfulp.emulate.linalg.krylov import _met
 from halfulp.emulate.rounded.arrays import RoundedArray
 from halfulp.emulate.rounded.context import arithmetic
 
@@ -100,6 +101,22 @@ def test_breakdowns():
     assert singular.reason == "breakdown"
     assert np.isfinite(singular.x).all()
     assert linalg.gmres(np.zeros((2, 2)), [1.0, 1.0], "fp16").reason == "breakdown"
+
+
+@pytest.mark.parametrize("method", [linalg.cg, linalg.gmres])
+@pytest.mark.parametrize(("fmt", "b"), [("int8", [3.0, 4.0]), ("int16", [30.0, 40.0]), ("fp4_e2m1", [3.0, 4.0])])
+def test_narrow_formats_converge_to_the_solution_or_not_at_all(method, fmt, b):
+    found = method(np.eye(2), b, fmt)
+    assert found.residuals[0] == 1
+    if method is linalg.cg and fmt == "int16":
+        assert found.x.tolist() == b
+    assert not found.converged or found.x.tolist() == b
+
+
+def test_a_norm_that_underflows_is_no_convergence():
+    assert _met(0.0, np.zeros(2), 1e-3)
+    assert not _met(0.0, np.array([0.0, 1.0]), 1e-3)
+    assert not _met(np.nan, np.zeros(2), 1e-3)
 
 
 def test_gmres_ends_where_the_space_does():

@@ -84,5 +84,7 @@ def test_corner_cases():
     assert linalg.polar(np.zeros((3, 0)), "fp16").shape == (3, 0)
     assert np.allclose(linalg.polar(1e30 * np.eye(3), "bf16"), np.eye(3), atol=0.02)
     assert np.allclose(linalg.polar(np.ldexp(np.eye(3), -14), "fp16"), np.eye(3), atol=0.02)
+    for size in (1e-300, 1e308, 5e-324, 1e200, 1e-200):
+        assert np.allclose(linalg.polar(size * np.eye(2), "fp64"), np.eye(2), atol=1e-15)
     with pytest.raises(np.linalg.LinAlgError, match="polar: expected finite numbers in binary16"):
         linalg.polar(1e30 * np.eye(3), "fp16")

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import halfulp as hu
 import numpy as np
 import pytest
 from halfulp.emulate import linalg
@@ -146,3 +147,55 @@ def test_an_infinite_sum_is_nan_where_it_is_compensated():
     x = [60000.0, 60000.0, 1.0]
     assert linalg.sum(x, "fp16") == np.inf
     assert all(np.isnan(linalg.sum(x, "fp16", method=method)) for method in COMPENSATED)
+    for x in ([np.inf, 1.0], [60000.0, 60000.0]):  # Kahan's at the next addition
+        assert linalg.sum(x, "fp16", method="kahan") == np.inf
+        assert np.isnan(linalg.sum([*x, 1.0], "fp16", method="kahan"))
+        assert all(np.isnan(linalg.sum(x, "fp16", method=method)) for method in COMPENSATED[1:])
+
+
+def all_pairs(fmt):
+    """Every pair of finite numbers of a format of 8 bits whose sum is within its range, as floats."""
+    x = hu.decode(np.arange(256, dtype=np.uint8), fmt).astype(np.float64)
+    x = x[np.isfinite(x)]
+    a, b = (part.ravel() for part in np.meshgrid(x, x))
+    inside = np.abs(a + b) <= float(hu.format(fmt).max)
+    return a[inside], b[inside]
+
+
+@pytest.mark.parametrize("fmt", ["fp8_e4m3", "fp8_e5m2"])
+def test_two_sum_is_exact_of_all_pairs(fmt):
+    """float64 holds the sums of the pairs, so that the comparison is exact."""
+    a, b = all_pairs(fmt)
+    s, e = (part.astype(np.float64) for part in linalg.two_sum(a, b, fmt))
+    assert np.array_equal(s, hu.quantize(a + b, fmt))
+    assert np.array_equal(s + e, a + b)
+    larger = np.abs(a) >= np.abs(b)
+    s, e = (part.astype(np.float64) for part in linalg.fast_two_sum(a[larger], b[larger], fmt))
+    assert np.array_equal(s + e, (a + b)[larger])
+
+
+@pytest.mark.parametrize("fmt", ["fp16", "bf16", "fp32", "fp64"])
+def test_two_sum_is_exact_in_wider_formats(fmt):
+    a, (b,) = terms(fmt, 300), prepare("test", (terms(fmt, 300, seed=1) / 32,), fmt)[1]
+    found = linalg.two_sum(a, b, fmt)
+    larger, smaller = np.where(np.abs(a) >= np.abs(b), a, b), np.where(np.abs(a) >= np.abs(b), b, a)
+    fast = linalg.fast_two_sum(larger, smaller, fmt)
+    assert found.error.any()
+    for x, y, s, e in zip(*(part.tolist() for part in (a, b, *found))):
+        assert Fraction(s) + Fraction(e) == Fraction(x) + Fraction(y)
+    assert same(found.sum, fast.sum)
+    assert same(np.abs(found.error), np.abs(fast.error))
+
+
+def test_two_sum_rounds_every_operation():
+    ar = arithmetic("fp16", "up")
+    a, b = terms("fp16", 50), terms("fp16", 50, seed=1)
+    rows = []
+    for x, y in zip(a, b):
+        s = one(ar, "add", x, y)
+        v = one(ar, "subtract", s, x)
+        first, second = one(ar, "subtract", x, one(ar, "subtract", s, v)), one(ar, "subtract", y, v)
+        rows.append((s, one(ar, "add", first, second), one(ar, "subtract", y, one(ar, "subtract", s, x))))
+    found, fast = linalg.two_sum(a, b, ar), linalg.fast_two_sum(a, b, ar)
+    assert list(zip(*(part.tolist() for part in (*found, fast.error)))) == rows
+    assert linalg.two_sum(hu.array(a, "fp16"), 1.0).error.fmt.name == "binary16"

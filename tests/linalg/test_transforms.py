@@ -99,6 +99,12 @@ def test_rounded_arrays_come_back_in_pairs():
     assert np.allclose(back.imag.values, 0, atol=0.01)
 
 
+def test_infinite_parts_make_no_nan():
+    assert linalg.fft([6e4j, 6e4j], "fp16").tolist() == [complex(0, np.inf), 0]
+    assert linalg.fft([6e4, 6e4], "fp16").tolist() == [complex(np.inf, 0), 0]
+    assert linalg.ifft([6e4j, 6e4j], "fp16").tolist() == [complex(0, np.inf), 0]
+
+
 def test_the_inverse_scales_exactly():
     assert linalg.ifft([4.0, 0, 0, 0], "fp16").tolist() == [1, 1, 1, 1]
     assert linalg.ifft(np.ones(1024) / 1024, "fp16").real[0] == 2.0**-10
