@@ -64,7 +64,23 @@ from .formats.scaled import ScaledFormat as ScaledFormat
 from .formats.scaled_registry import scaled as scaled
 from .formats.tapered import TaperedFormat as TaperedFormat
 from .formats.transform import Hadamard as Hadamard
+from .sim.quantizer import Quantizer as Quantizer
+from .sim.realizable import check_realizable as check_realizable
+from .sim.recipe import Recipe as Recipe
+from .sim.recipes import list_recipes as list_recipes
+from .sim.recipes import recipe as recipe
+from .sim.rules import Rule as Rule
 from .sim.store import StoreError as StoreError
 from .sim.sweep import sweep as sweep
+from .sim.wrapping import advance_ as advance_
+from .sim.wrapping import after_step_ as after_step_
+from .sim.wrapping import check_finite as check_finite
+from .sim.wrapping import dequantize_ as dequantize_
+from .sim.wrapping import explain as explain
+from .sim.wrapping import extra_parameters as extra_parameters
+from .sim.wrapping import load_state_dict as load_state_dict
+from .sim.wrapping import quantize_ as quantize_
+from .sim.wrapping import quantized_functions as quantized_functions
+from .sim.wrapping import state_dict as state_dict
 
 __version__ = "0.1.0"

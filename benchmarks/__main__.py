@@ -12,6 +12,7 @@ from .outcomes import Computation
 from .report import record, save, summary, tables
 from .run import QUICK, Settings, run
 from .tasks import NUMPY, Task, available, matching
+from .wrapping import Way, ways
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -67,6 +68,7 @@ def main(
         python -m benchmarks --quick                  before and after a change
         python -m benchmarks --rows mxfp4 --no-peers  one family
         python -m benchmarks --rows gemm              matrix products with every operation rounded
+        python -m benchmarks --rows training          steps of wrapped models
         python -m benchmarks --profile 'E4M3, up'     is it arithmetic or memory?
         python -m benchmarks --record                 keep the run in benchmarks/RESULTS.md
 
@@ -84,7 +86,9 @@ def main(
         _profile(tasks)
     else:
         settings = Settings(wanted, QUICK.budget, True) if quick else Settings(wanted)
-        _benchmark(tasks, computations if peers else [], peers, settings, write_record, out)
+        computations = computations if peers else []
+        trainings = ways(quick) if peers and (not rows or rows == "training") else []
+        _benchmark(tasks, computations, trainings, peers, settings, write_record, out)
 
 
 def _profile(tasks: list[Task]) -> None:
@@ -102,6 +106,8 @@ def chosen(pattern: str) -> tuple[list[Task], list[Computation]]:
     Raises:
         ValueError: nothing matches.
     """
+    if pattern == "training":
+        return [], []
     if not pattern:
         return available(), list(COMPUTATIONS)
     computations = [c for c in COMPUTATIONS if pattern.lower() in c.name.lower()]
@@ -111,6 +117,7 @@ def chosen(pattern: str) -> tuple[list[Task], list[Computation]]:
 def _benchmark(
     tasks: list[Task],
     computations: list[Computation],
+    trainings: list[Way],
     peers: bool,
     settings: Settings,
     write_record: bool,
@@ -121,7 +128,7 @@ def _benchmark(
     from .roofline import draw
     from .rows import every_row
 
-    report = run(every_row(tasks, peers) if tasks else [], settings, computations)
+    report = run(every_row(tasks, peers) if tasks else [], settings, computations, trainings)
     console = Console(width=None if sys.stdout.isatty() else 170)
     console.print(f"[bold]{report.machine}[/]; " + ", ".join(f"{k} {v}" for k, v in report.versions.items()))
     for table in tables(report):

@@ -97,3 +97,26 @@ def reached(outcomes: Sequence[Outcome], cores: int) -> list[tuple[str, float, f
         if own and kind == "gemm":
             found.append((f"{name}, a core", GIGAFLOPS_PER_CORE, own / cores, "Gflop/s"))
     return found
+
+
+STEPS = 2.0
+"""Steps of the plain model that a step of the wrapped multilayer perceptron in MXFP8 may take on a CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One model trained one way, timed against the plain model, eager and compiled apart.
+
+    Args:
+        model: as it stands in the table.
+        library: who quantizes.
+        seconds: of a step: forward, backward, SGD. None where it failed.
+        ratio: in steps of the plain model, compiled where this one is.
+        error: why there is no time.
+    """
+
+    model: str
+    library: str
+    seconds: Spread | None = None
+    ratio: Spread | None = None
+    error: str = ""

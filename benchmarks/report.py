@@ -33,6 +33,9 @@ that nothing overflows. Slow peers are timed at smaller sizes, against copies of
 
 *Arithmetic* is whole computations in which every operation is rounded, two for a multiply-add; slow libraries do
 smaller problems, and what is compared is operations a second. Results are compared with the textbook loop.
+
+*Training steps* are forward, backward and an SGD update of a model wrapped by `quantize_`, in steps of the plain model
+timed in turn, both eager or both compiled.
 """
 
 
@@ -159,6 +162,18 @@ def arithmetic_table(report: Report) -> Table | None:
     return _table("arithmetic, every operation rounded", columns, rows, ("computation", "library", "note"))
 
 
+def training_table(report: Report) -> Table | None:
+    """Steps of wrapped models; None where none was timed."""
+    if not report.trainings:
+        return None
+    rows = [
+        (each.model, each.library, seconds_text(each.seconds and each.seconds.median), _spread(each.ratio), each.error)
+        for each in report.trainings
+    ]
+    columns = ("model", "library", "step", "step / plain step", "note")
+    return _table("training steps", columns, rows, ("model", "library", "note"))
+
+
 def target_table(report: Report) -> Table:
     """Every target that was measured, and whether it was reached."""
     rows = [
@@ -193,7 +208,8 @@ def tables(report: Report) -> list[Table]:
     """All tables of a run."""
     compared = comparisons(report.results)
     made = [
-        *(main_table(report), size_table(report), arithmetic_table(report), latency_table(report)),
+        *(main_table(report), size_table(report), arithmetic_table(report), training_table(report)),
+        latency_table(report),
         target_table(report),
     ]
     return [table for table in made if table] + ([comparison_table(compared)] if compared else [])
@@ -296,6 +312,7 @@ def save(report: Report, folder: Path) -> list[Path]:
         "results": rows,
         "latencies": latencies,
         "arithmetic": outcomes,
+        "trainings": [asdict(each) for each in report.trainings],
     }
     paths[1].write_text(json.dumps(data, indent=1))
     return paths

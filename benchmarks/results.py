@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .machine import cores
-from .outcomes import Outcome, reached
+from .outcomes import STEPS, Outcome, Training, reached
 from .rows import COPY, Row
 from .tasks import LARGE, NUMPY, Disagreement
 from .timing import Spread, ratios
@@ -117,6 +117,7 @@ class Report:
     results: list[Result] = field(default_factory=list)
     latencies: list[Latency] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+    trainings: list[Training] = field(default_factory=list)
 
 
 def in_short(error: Exception) -> str:
@@ -184,5 +185,10 @@ def verdicts(report: Report) -> list[Verdict]:
         Verdict(entry.name, entry.target, entry.seconds.median, "s")
         for entry in report.latencies
         if entry.target and entry.seconds
+    ]
+    found += [
+        Verdict(f"{each.library}, {each.model}", STEPS, each.ratio.median, "steps")
+        for each in report.trainings
+        if each.ratio and each.model.startswith("MLP") and each.library.startswith("halfulp mxfp8")
     ]
     return found + [Verdict(*target, at_least=True) for target in reached(report.outcomes, cores())]

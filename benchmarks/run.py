@@ -15,6 +15,7 @@ from .results import Latency, Report, Result, in_short, timed
 from .rows import COPY, JAX_COPY, Row, beside_peers
 from .tasks import NUMPY, disagreement
 from .timing import Call, Spread, in_turn
+from .wrapping import Way, training
 
 COLD = ("E4M3", "E4M3, stochastic", "MXFP4")
 """Tasks whose first call is also timed with nothing compiled: a deterministic, a random and a fused kernel."""
@@ -107,7 +108,11 @@ def with_fresh_process(result: Result) -> Result:
 
 
 def steps(
-    rows: Sequence[Row], settings: Settings, report: Report, computations: Sequence[Computation] = ()
+    rows: Sequence[Row],
+    settings: Settings,
+    report: Report,
+    computations: Sequence[Computation] = (),
+    trainings: Sequence[Way] = (),
 ) -> Iterator[Step]:
     """All the work of a run; each step adds what it finds to the report."""
     for row in selected(rows, settings):
@@ -120,6 +125,12 @@ def steps(
                 3 * settings.budget,
                 lambda pair=(computation, way): report.outcomes.append(outcome(*pair, settings.budget)),
             )
+    for way in trainings:
+        yield Step(
+            f"{way[0]}: {way[1]}",
+            4 * settings.budget + 30 * way[3],
+            lambda way=way: report.trainings.append(training(*way, settings.budget)),
+        )
     yield Step("import halfulp", 3, lambda: report.latencies.append(_import(2 if settings.quick else 5)))
     x = array_of(64, "float32")
     for entry in ENTRIES:
@@ -147,12 +158,17 @@ def _import(repeats: int) -> Latency:
     return Latency("import halfulp", Spread(best, best, best), IMPORT_TARGET)
 
 
-def run(rows: Sequence[Row], settings: Settings, computations: Sequence[Computation] = ()) -> Report:
+def run(
+    rows: Sequence[Row],
+    settings: Settings,
+    computations: Sequence[Computation] = (),
+    trainings: Sequence[Way] = (),
+) -> Report:
     """Run the benchmark under a progress bar."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     report = Report(machine_name(), versions())
-    todo = list(steps(rows, settings, report, computations))
+    todo = list(steps(rows, settings, report, computations, trainings))
     columns = (BarColumn(), TimeElapsedColumn(), "left", TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, transient=True) as progress:
         bar = progress.add_task("", total=sum(step.seconds for step in todo))

@@ -39,6 +39,7 @@ class Operand(NamedTuple):
         follows: whether scales follow the data.
         stream: of random words.
         pad: whether blocks may be ragged.
+        element: name of the format of elements, where scales are given to it; else empty.
         sizes: elements of a block along each of those axes; 0 for a whole axis.
     """
 
@@ -60,6 +61,7 @@ class Operand(NamedTuple):
     stream: int
     pad: bool
     sizes: tuple[int, ...]
+    element: str
 
 
 @lru_cache(maxsize=1024)
@@ -99,4 +101,5 @@ def _operand(of: Quantizer, axis: int, stream: int, pad: bool, tile: tuple[int, 
         stream + 1,
         pad,
         sizes,
+        "" if element is None or element is fmt else element.spec,
     )

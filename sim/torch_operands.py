@@ -4,6 +4,7 @@ Everything here is traced by `torch.compile`: it reads tuples of names and numbe
 """
 
 import math
+import sys
 from typing import Any
 
 import torch
@@ -19,6 +20,16 @@ _STREAMS = 16
 """Random streams of an operand: its elements, its scales."""
 _OPERANDS = 8
 """Places for the six operands of a product, before those of the next."""
+
+
+def own_storage(t: torch.Tensor) -> torch.Tensor:
+    """The same memory in a storage of its own, where FSDP2 is at work on the CPU.
+
+    NumPy, which kernels use, fixes the size of a storage it has seen, and FSDP2 frees that of a gathered weight.
+    """
+    if torch.compiler.is_compiling() or not t.is_cpu or "torch.distributed.fsdp._fully_shard" not in sys.modules:
+        return t
+    return torch.from_dlpack(t.detach())
 
 
 def rotated(t: torch.Tensor, spec: Spec, seed: Any, step: Any, inverse: bool = False) -> torch.Tensor:
@@ -54,11 +65,11 @@ def quantized(
     if not of.fmt:
         return t, None
     if call:
-        of = Operand(*spec[:15], of.stream + _OPERANDS * call, *spec[16:])
+        of = _of_call(of, call)
     if seen is not None and of.scaling[0] == "delayed":
         _gather(t, seen)
     if of.prescale != 1.0:
-        return _call(t * of.prescale, of, seed, step, scale=_floor_scale(t, of)), None
+        return _by_scale(t * of.prescale, of, seed, step, _floor_scale(t, of)), None
     if of.outliers:
         low, high = _ends(t, of.outliers)
         kept = torch.clamp(t, low, high)
@@ -75,12 +86,13 @@ def _rounded(
         return _unbiased(t, of, seed, step), None
     if name == "std":
         scale = _std_scale(t, of)
-        return _call(t, of, seed, step, scale=scale), scale
+        return _by_scale(t, of, seed, step, scale), scale
     if name == "learned" and state is not None:
         scale = state.detach().abs().reshape([1] * t.dim()).to(t.dtype)
-        return _call(t, of, seed, step, scale=scale), scale
+        return _by_scale(t, of, seed, step, scale), scale
     if name == "delayed" and state is not None:
         largest = t.detach().abs().amax().to(torch.float64)
+        largest = torch.where(torch.isfinite(largest), largest, torch.ones_like(largest))
         margin = 2.0 ** of.scaling[2]
         amax = torch.where(state > 0, state.to(torch.float64) * margin, largest)
         return _call(t, of, seed, step, amax=amax), None
@@ -105,6 +117,26 @@ def _call(
         amax=amax,
         ste="identity",
     )
+
+
+def _by_scale(t: torch.Tensor, of: Operand, seed: Any, step: Any, scale: torch.Tensor) -> torch.Tensor:
+    """What `quantize(..., scale=scale)` gives, which divides by given scales in integers, by the way of elements.
+
+    Quotients and products with powers of two are exact; a learned scale takes one division and one product of floats.
+    """
+    axis = of.axis % t.dim()
+    wide = scale if scale.numel() == 1 else scale.repeat_interleave(of.block, axis).narrow(axis, 0, t.shape[axis])
+    elements = quantize(
+        t / wide,
+        of.element,
+        rounding=of.rounding or None,
+        overflow=of.overflow or None,
+        seed=seed,
+        step=step,
+        stream=of.stream * _STREAMS,
+        ste="identity",
+    )
+    return elements * wide
 
 
 def _gather(t: torch.Tensor, seen: torch.Tensor) -> None:
@@ -189,6 +221,20 @@ def _group_sums(parts: torch.Tensor, axis: int, group: int) -> torch.Tensor:
 def _unflattened(sums: torch.Tensor, axis: int, group: int) -> list[int]:
     shape = list(sums.shape)
     return [*shape[: axis - 1], shape[axis - 1] // group, group, *shape[axis:]]
+
+
+def _of_call(of: Operand, call: int) -> Operand:
+    """An operand of a later product, with streams of its own; the compiler knows no `_replace`."""
+    fields: list[Any] = list(of)
+    fields[Operand._fields.index("stream")] = of.stream + _OPERANDS * call
+    return Operand(*fields)
+
+
+def reads_values(of: Operand, scale: torch.Tensor | None) -> bool:
+    """Whether the gradient estimator reads the operand and what it became."""
+    name = of.gradient[0]
+    straight = name == "identity" or (name == "default" and of.follows and scale is None)
+    return bool(of.fmt) and not straight
 
 
 def estimated(

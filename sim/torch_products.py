@@ -5,14 +5,14 @@ and seed and step as tensors, so that `torch.compile` traces it whole and compil
 products are aten's, which modes that intercept `torch.matmul` do not see, also where backward runs inside of one.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from .operands import Operand
-from .torch_operands import Spec, estimated, quantized, rotated, step_gradient
+from .torch_operands import Spec, estimated, own_storage, quantized, reads_values, rotated, step_gradient
 
-Kind = tuple[Any, ...]
+Kind: TypeAlias = tuple[Any, ...]
 """What product: ('linear',), ('matmul',) or ('convolution' or 'transposed', stride, padding, dilation, output padding,
 groups)."""
 
@@ -85,6 +85,7 @@ class Product(torch.autograd.Function):
     @staticmethod
     def forward(a, b, seed, step, sizes, largest, seen, kind, unit, specs, call):
         states = _states(specs, sizes, largest)
+        a, b = own_storage(a), own_storage(b)
         a_rotated, b_rotated = rotated(a, specs[0], seed, step), rotated(b, specs[1], seed, step)
         a_values, a_scale = quantized(a_rotated, specs[0], seed, step, states[0], _at(seen, 0), call)
         b_values, b_scale = quantized(b_rotated, specs[1], seed, step, states[1], _at(seen, 1), call)
@@ -99,7 +100,7 @@ class Product(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         a_values, b_values = a if a_values is None else a_values, b if b_values is None else b_values
         specs = [Operand(*spec) for spec in ctx.specs]
-        a_estimates, b_estimates = _reads_values(specs[0], a_scale), _reads_values(specs[1], b_scale)
+        a_estimates, b_estimates = reads_values(specs[0], a_scale), reads_values(specs[1], b_scale)
         ctx.save_for_backward(
             a if not specs[5].quantized or a_estimates else None,
             b if not specs[3].quantized or b_estimates else None,
@@ -162,13 +163,6 @@ def _both(a: torch.Tensor | None, b: torch.Tensor | None, like: torch.Tensor) ->
     return torch.stack([none if a is None else a, none if b is None else b])
 
 
-def _reads_values(of: Operand, scale: torch.Tensor | None) -> bool:
-    """Whether the gradient estimator reads the operand and what it became."""
-    name = of.gradient[0]
-    straight = name == "identity" or (name == "default" and of.follows and scale is None)
-    return bool(of.fmt) and not straight
-
-
 def _shaped(like: torch.Tensor | None, e: torch.Tensor, shape: Any) -> torch.Tensor:
     """A tensor of a shape, for what reads nothing else."""
     return e.new_empty(1).expand(shape) if like is None else like
@@ -194,7 +188,7 @@ def _backward_operands(
     """Operands k and k + 1, of a backward product, rotated and quantized."""
     found = [
         quantized(rotated(t, specs[i], seed, step), specs[i], seed, step, states[i], _at(seen, i), call)[0]
-        for i, t in ((k, e), (k + 1, other))
+        for i, t in ((k, e), (k + 1, own_storage(other)))
     ]
     return found[0], found[1]
 
@@ -217,7 +211,7 @@ def _to_input(
         learns: whether step sizes are trained.
     """
     of = Operand(*spec)
-    if t is None or values is None or not _reads_values(of, scale):
+    if t is None or values is None or not reads_values(of, scale):
         return (rotated(gradient, spec, seed, step, inverse=True) if turned else gradient), None
     inner = gradient if turned else rotated(gradient, spec, seed, step)
     inside = rotated(t, spec, seed, step)
@@ -256,5 +250,8 @@ def quantized_product(
         call: which of several products of one seed and step.
     """
     rows = a.reshape(-1, a.shape[-1]) if kind[0] == "linear" else a  # tokens are one axis, along which wgrad contracts
-    found: Any = Product.apply(rows, b, seed, step, sizes, largest, seen, kind, unit, specs, call)
+    learns = sizes is not None and sizes.requires_grad
+    graded = torch.is_grad_enabled() and (a.requires_grad or b.requires_grad or learns)
+    run: Any = Product.apply if graded else Product.forward
+    found = run(rows, b, seed, step, sizes, largest, seen, kind, unit, specs, call)
     return found[0].reshape(*a.shape[:-1], b.shape[0]) if kind[0] == "linear" else found[0]

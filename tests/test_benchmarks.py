@@ -13,16 +13,17 @@ from benchmarks.__main__ import app, chosen, parsed_size
 from benchmarks.arrays import array_of, shape_of, two_thread_copy
 from benchmarks.computations import COMPUTATIONS, outcome
 from benchmarks.fresh import peak_growth
-from benchmarks.outcomes import Outcome, Way, reached
+from benchmarks.outcomes import Outcome, Training, Way, reached
 from benchmarks.peers import PEERS
 from benchmarks.profile import Bound
 from benchmarks.report import PREAMBLE, markdown, record, recorded, save, summary
-from benchmarks.results import Latency, Report, Result, comparisons, geometric_mean, timed, verdicts
+from benchmarks.results import Latency, Report, Result, Verdict, comparisons, geometric_mean, timed, verdicts
 from benchmarks.roofline import draw
 from benchmarks.rows import COPY, JAX_COPY, MAKERS, Row, beside_peers, every_row
 from benchmarks.run import QUICK, Settings, measure, selected
 from benchmarks.tasks import LARGE, NUMPY, TASKS, Task, disagreement, matching
 from benchmarks.timing import Spread, in_turn, ratios
+from benchmarks.wrapping import MODELS, training, ways
 
 E4M3 = TASKS[0]
 ONCE = Settings(budget=0)
@@ -307,3 +308,22 @@ def test_rows_may_name_computations():
     assert chosen("")[1] == list(COMPUTATIONS)
     with pytest.raises(ValueError, match="no row matches"):
         chosen("gem5")
+
+
+def test_training_steps_are_in_the_tables(report):
+    model = next(iter(MODELS))
+    found = [
+        Training(model, "halfulp mxfp8, eager", spread(0.02), spread(1.5)),
+        Training(model, "another", error="failed"),
+    ]
+    report = replace(report, trainings=found)
+    assert f"| {model} | halfulp mxfp8, eager | 20.0 ms | 1.50 (1.35..1.65) | |" in markdown(report)
+    assert Verdict(f"halfulp mxfp8, eager, {model}", 2.0, 1.5, "steps") in verdicts(report)
+    assert {way[0] for way in ways()} == set(MODELS)
+    assert not any(compiled for *_, compiled in ways(quick=True))
+
+
+def test_peers_that_wrap_layers_train():
+    for way in ways(quick=True):
+        if way[1].startswith(("torchao", "float")):
+            assert training(*way, 0).ratio.median > 0
