@@ -2,8 +2,8 @@
 
 While the model's own forward runs, each of its layers that draw random numbers counts its products; outside of it
 every call begins at 0. Activation checkpointing calls a layer again during backward, and the noise must be the same.
-A layer that is called once is called with 0 again; one that is called several times finds its call by what it is
-given, since the recomputation is exact.
+Where it calls the whole model, layers count again. Otherwise a layer that is called once begins at 0 again; one that is
+called several times finds its call by what it is given, since the recomputation is exact.
 """
 
 from typing import Any
@@ -42,10 +42,9 @@ def first_product(layer: Any, args: tuple[Any, ...]) -> int:
         if calls == SEVERAL and torch.is_grad_enabled():
             raise RuntimeError(_message(layer, "is compiled by itself"))
         return max(calls, 0)
-    if torch._C._current_graph_task_id() != -1:  # inside of backward
-        return _recomputed(layer, args)
     if calls < 0:
-        return 0
+        recomputes = torch._C._current_graph_task_id() != -1  # inside of backward, and not of the model's own forward
+        return _recomputed(layer, args) if recomputes else 0
     if calls > 0 and not layer._halfulp_repeats:
         layer._halfulp_repeats = True
     if layer._halfulp_repeats:

@@ -7,9 +7,11 @@ import pandas as pd
 from torch import nn
 
 from ..formats.catalogue import format as any_format
+from ..formats.scaled import ScaledFormat
+from .operands import Operand, operands_of
 from .rules import rules_of
 from .torch_modules import Quantized, QuantizedAround
-from .torch_survey import Row, projection_of, survey
+from .torch_survey import Row, kind_of, projection_of, survey
 from .torch_wrapping import inner
 
 COLUMNS = ("type", "recipe", "weight", "bits", "parameters", "bytes_before", "bytes_after", "compression", "note")
@@ -61,12 +63,13 @@ def _record(row: Row, own: list[Any], wrapped: bool, known: dict[int, str]) -> t
     """The columns of a module, and what it adds to the totals: parameters, bytes before and after."""
     fmt = row.recipe.fprop_w.fmt if wrapped and row.mixin is Quantized else None
     resolved: Any = None if fmt is None else any_format(fmt)
+    along = Operand(*operands_of(row.recipe, kind_of(row.module))[1]).along
     before, after, weights, bits, fresh, tied = 0, 0.0, 0, 0.0, [0, 0, 0.0], []
     for p in own:
         size = p.numel() * p.element_size()
         each = 8.0 * p.element_size()
         if resolved is not None and p.dim() > 1:
-            each = _bits(resolved, tuple(p.shape))
+            each = _bits(resolved, along, tuple(p.shape))
             weights, bits = weights + p.numel(), bits + each * p.numel()
         before, after = before + size, after + each * p.numel() / 8
         if id(p) in known:
@@ -83,7 +86,9 @@ def _record(row: Row, own: list[Any], wrapped: bool, known: dict[int, str]) -> t
     return record, fresh
 
 
-def _bits(fmt: Any, shape: tuple[int, ...]) -> float:
-    """Bits of an element, with its share of scales."""
+def _bits(fmt: Any, along: tuple[int, ...], shape: tuple[int, ...]) -> float:
+    """Bits of an element, with its share of scales, in blocks along those axes."""
+    if isinstance(fmt, ScaledFormat) and along and len(shape) > max(along):
+        fmt = fmt.along(along)
     counted = getattr(fmt, "bits_per_element", None)
     return float(fmt.bits) if counted is None else float(counted(shape))

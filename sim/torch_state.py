@@ -54,7 +54,7 @@ def after_step_(model: nn.Module) -> None:
         if text is None:
             continue
         limit = float(text.partition(":")[2])
-        for weight in layer.parameters(recurse=False):
+        for weight in layer.parameters(recurse=isinstance(layer, nn.MultiheadAttention)):
             if weight.dim() > 1 and id(weight) not in done:
                 done.add(id(weight))
                 weight.copy_(limit * torch.tanh(weight / limit))

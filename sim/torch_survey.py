@@ -27,7 +27,7 @@ AROUND = ("Norm", "Softmax", "GELU", "SiLU", "ReLU", "Tanh", "Sigmoid", "Activat
 IDENTITY = any_recipe("identity")
 _FILTERED = "filter_fn leaves it alone"
 _KEPT = ("torch.", "halfulp.")
-"""Beginnings of the modules of classes whose forward holds no products of the user's."""
+"""Beginnings of the modules of classes whose forward is not the user's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def _row(name: str, module: nn.Module, match: Match | None, rules: Sequence[Rule
         return Row(name, module, rule.recipe, Quantized, _slots(module), note)
     if match.named and not _has_children(module) and type(module).__name__.rstrip("123d").endswith(AROUND):
         return Row(name, module, rule.recipe, QuantizedAround, 2, "input and output, by fprop_x")
-    if match.named and not type(module).__module__.startswith(_KEPT):
+    if match.named and not _forward_of(module).__module__.startswith(_KEPT):
         return Row(name, module, rule.recipe, Quantized, None, "products that its forward calls")
     return Row(name, module, rule.recipe, None, None, "" if _has_children(module) else "no products")
 
@@ -104,6 +104,13 @@ def _row(name: str, module: nn.Module, match: Match | None, rules: Sequence[Rule
 def projection_of(name: str) -> str:
     """The name of the output projection of a MultiheadAttention, which reads its parameters and does not call it."""
     return f"{name}.out_proj" if name else "out_proj"
+
+
+def kind_of(module: nn.Module) -> str:
+    """The kind of product that a layer's weight is a factor of."""
+    if isinstance(module, CONVOLUTIONS):
+        return "transposed" if isinstance(module, CONVOLUTIONS[3:]) else "convolution"
+    return "matmul" if _is_transformers_conv1d(module) else "linear"
 
 
 def _types(module: nn.Module) -> tuple[str, ...]:
@@ -116,12 +123,18 @@ def _has_children(module: nn.Module) -> bool:
 
 def _is_transformers_conv1d(module: Any) -> bool:
     """x W + b with W (inputs, outputs), as in GPT-2."""
-    return type(module).__name__ == "Conv1D" and hasattr(module, "nf") and getattr(module, "weight", None) is not None
+    known = any(each.__name__ == "Conv1D" for each in type(module).__mro__)
+    return known and hasattr(module, "nf") and getattr(module, "weight", None) is not None
 
 
 def _own_forward(module: nn.Module) -> bool:
     """Whether its forward is that of torch's class."""
     return any(type(module).forward is each.forward for each in PRODUCTS) or _is_transformers_conv1d(module)
+
+
+def _forward_of(module: nn.Module) -> type:
+    """The class whose forward a module has."""
+    return next(each for each in type(module).__mro__ if "forward" in each.__dict__)
 
 
 def _slots(module: Any) -> int | None:

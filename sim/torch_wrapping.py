@@ -1,4 +1,4 @@
-"""Wrap a model in place, and take it back."""
+"""Wrap a model in place, and take it back; or functions, for a while."""
 
 from collections.abc import Callable
 from hashlib import blake2s
@@ -7,11 +7,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from .plan import plan_of
 from .quantizer import Quantizer
 from .recipe import OPERANDS, Recipe
+from .recipes import recipe as any_recipe
 from .rules import rules_of
 from .torch_calls import begin, end
+from .torch_functional import Functional
 from .torch_modules import SLOW, Shielded, Wrapped, in_force, layers_of, unwrap, wrap
+from .torch_multiply import Products
 from .torch_survey import Row, survey
 
 
@@ -56,9 +60,9 @@ def quantize_(
 def _prepare(row: Row, rows: list[Row], seed: int, device: torch.device) -> None:
     """Give a layer its plan, its seed, and room for its scales."""
     module, recipe = row.module, row.recipe
-    must = row.slots is None and not any(
-        other.mixin is not None and other.name.startswith(f"{row.name}.") for other in rows
-    )
+    inside = f"{row.name}." if row.name else ""
+    others = [other for other in rows if other is not row and other.mixin is not None]
+    must = row.slots is None and not any(other.name.startswith(inside) for other in others)
     module._halfulp_recipe = recipe
     module._halfulp_prints = []
     module._halfulp_name = row.name or type(module)._halfulp_base.__name__
@@ -111,3 +115,24 @@ def dequantize_(model: nn.Module) -> nn.Module:
                 del hooks[key]
         module.__dict__.pop("_halfulp_random", None)
     return model
+
+
+class _Functions:
+    """What messages of functions begin with."""
+
+    _halfulp_name = "quantized_functions"
+
+
+def quantized_functions(recipe: Any, *, seed: int = 0, step: Any = 0) -> Functional:
+    """See `wrapping.quantized_functions`."""
+    found = any_recipe(recipe)
+    for of in _quantizers(found):
+        if of.scaling.name in ("delayed", "learned"):
+            raise ValueError(
+                f"{_Functions._halfulp_name}: {found.name} keeps {of.scaling.name} scales from step to step, which "
+                "layers do and functions do not; use hu.quantize_, or a recipe whose scales follow the data"
+            )
+    step = torch.as_tensor(step, dtype=torch.int64)
+    words = torch.tensor(seed_words(seed, _Functions._halfulp_name))
+    now = found.at(int(step))
+    return Functional(Products(_Functions, plan_of(now), words, step) if now.active else None)

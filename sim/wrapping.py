@@ -80,7 +80,7 @@ def explain(model: Any, recipe_or_rules: Any, filter_fn: Callable[[Any, str], bo
 
 
 def advance_(model: Any, *, group: Any = None) -> None:
-    """Go to the next step: call it once after each optimizer step.
+    """Go to the next step: call it once after each optimizer step, when no backward pass is still to come.
 
     It advances the step counter, from which random numbers come, moves largest magnitudes into the histories of delayed
     scaling, applies `Recipe.after_step` to weights of two and more axes, and changes to the recipe a schedule names.
@@ -176,6 +176,6 @@ def quantized_functions(recipe: Any, *, seed: int = 0, step: Any = 0) -> Abstrac
         tensor([[1.0018, 2.1857],
                 [2.9143, 5.1000]])
     """
-    from .torch_functions import quantized_functions
+    from .torch_wrapping import quantized_functions
 
     return quantized_functions(recipe, seed=seed, step=step)

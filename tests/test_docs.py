@@ -15,7 +15,7 @@ MODULES = [
     "formats.rounding", "formats.scaled", "formats.tapered", "formats.transform", "emulate.decompose", "emulate.learning",
     "formats.scaled_registry", "emulate.complexes", "emulate.native", "emulate.packing", "emulate.philox",
     "emulate.analysis", "emulate.linalg.basic", "emulate.linalg.factor", "emulate.linalg.ode", "emulate.linalg.polar",
-    "emulate.linalg.sums", "emulate.quantize", "emulate.units.accumulator", "emulate.units.convolution", "emulate.units.matmul", "emulate.random_runs", "emulate.rounded.arrays", "emulate.traced", "emulate.transforms",
+    "emulate.linalg.sums", "emulate.quantize", "emulate.units.accumulator", "emulate.units.convolution", "emulate.units.matmul", "emulate.random_runs", "emulate.rounded.arrays", "emulate.traced", "emulate.transforms", "sim.wrapping",
 ]  # fmt: skip
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 

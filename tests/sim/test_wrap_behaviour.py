@@ -59,6 +59,17 @@ class Again(nn.Module):
         return x
 
 
+class Whole(nn.Module):
+    """A model that is recomputed as a whole."""
+
+    def __init__(self, inner, reentrant):
+        super().__init__()
+        self.inner, self.reentrant = inner, reentrant
+
+    def forward(self, x):
+        return checkpoint(self.inner, x, use_reentrant=self.reentrant)
+
+
 def test_tied_weights_stay_tied():
     torch.manual_seed(0)
     model, rows = Tied(), torch.arange(32)
@@ -96,6 +107,8 @@ def test_copies_and_files(name):
     file.seek(0)
     copies = [copy.deepcopy(model), pickle.loads(pickle.dumps(model)), torch.load(file, weights_only=False)]
     want = step_of(model, [x])
+    single = quantize_(nn.Linear(64, 64), recipe(name))  # whose root is the layer itself
+    assert same(step_of(pickle.loads(pickle.dumps(single)), [x]), step_of(copy.deepcopy(single), [x]))
     for found in copies:
         assert same(step_of(found, [x]), want)
         advance_(found)
@@ -227,6 +240,10 @@ def test_tanh_after_every_step():
     for name, p in model.named_parameters():
         inside = p.dim() > 1 and "norm" not in name
         assert torch.equal(p, 3 * torch.tanh(start[name] / 3) if inside else start[name])
+    attention = quantize_(nn.MultiheadAttention(4, 2), recipe("four_bit_cnn").with_(pad=True))
+    projection = attention.out_proj.weight.detach().clone()
+    advance_(attention)
+    assert torch.equal(attention.out_proj.weight, 3 * torch.tanh(projection / 3))
     tied = quantize_(Tied(), Recipe(fprop_w=Quantizer("int8_per_tensor"), after_step="tanh:1"))
     before = tied.head.weight.detach().clone()
     after_step_(tied)
@@ -268,6 +285,9 @@ def test_checkpointing_recomputes_the_same_noise(how):
         assert same(step_of(model, [x]), want)
     fresh = quantize_(dequantize_(copy.deepcopy(model)), SR)  # nothing known of several calls
     assert same(step_of(fresh, [x]), want)
+    model.how = None
+    whole = nn.Sequential(Whole(model, how == "reentrant"))
+    assert same(step_of(whole, [x]), want)
 
 
 def test_recomputation_that_cannot_be_told_is_refused():
@@ -434,7 +454,8 @@ def test_attention_counts_its_products_across_calls():
 
 
 def test_transformers():
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     config = transformers.GPT2Config(vocab_size=64, n_positions=32, n_embd=32, n_layer=2, n_head=2)
     torch.manual_seed(0)
     model = transformers.GPT2LMHeadModel(config).eval()

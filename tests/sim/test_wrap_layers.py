@@ -12,7 +12,7 @@ from halfulp.sim.wrapping import dequantize_, explain, quantize_, quantized_func
 from torch import nn
 from torch.nn import functional
 
-from .wrapped import EXACT, LAYERS, MXFP4, Attention, Cnn, layer, mlp, normal, one_thread, step_of, tensors  # noqa: F401
+from .wrapped import EXACT, LAYERS, MXFP4, Attention, Cnn, Conv1D, layer, mlp, normal, one_thread, step_of, tensors  # noqa: F401
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")  # torch's own
 
@@ -386,6 +386,8 @@ def test_explain():
     assert found.note["1"] == "no products"
     total = 64 * 64 * 2 + 64 * 4
     assert f"{total} parameters, {4 * total} bytes before" in str(found)
+    convolution = explain(nn.Sequential(nn.Conv2d(32, 64, 3), nn.ConvTranspose1d(64, 8, 5), Conv1D(6, 32)), "mxfp4")
+    assert list(convolution.bits) == [4.25, 4.25, 4.25]  # blocks of channels
     attention = explain(nn.MultiheadAttention(32, 2), "mxfp4")
     assert list(attention.bits) == [4.25, 4.25]
     assert attention.note["out_proj"] == "not called as a module; as the MultiheadAttention"
