@@ -14,3 +14,12 @@ autodoc_mock_imports = []
 html_theme = "furo"
 html_title = f"halfulp {version}"
 exclude_patterns = ["images"]
+
+
+def escape_bars(app, what, name, obj, options, lines):  # noqa: D103
+    """Magnitudes in docstrings, |x|, are no substitutions of reStructuredText."""
+    lines[:] = [line if ">>>" in line else line.replace("|", "\\|") for line in lines]
+
+
+def setup(app):  # noqa: D103
+    app.connect("autodoc-process-docstring", escape_bars)
