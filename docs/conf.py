@@ -16,7 +16,7 @@ html_title = f"halfulp {version}"
 exclude_patterns = ["images"]
 
 
-def escape_bars(app, what, name, obj, options, lines):  # noqa: D103
+def escape_bars(app, what, name, obj, options, lines):
     """Magnitudes in docstrings, |x|, are no substitutions of reStructuredText."""
     lines[:] = [line if ">>>" in line else line.replace("|", "\\|") for line in lines]
 
