@@ -1,7 +1,6 @@
 """Wrap a model in place, and take it back; or functions, for a while."""
 
 from collections.abc import Callable
-from hashlib import blake2s
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from .quantizer import Quantizer
 from .recipe import OPERANDS, Recipe
 from .recipes import recipe as any_recipe
 from .rules import rules_of
+from .seeds import seed_words
 from .torch_calls import begin, end
 from .torch_functional import Functional
 from .torch_modules import SLOW, Shielded, Wrapped, in_force, layers_of, unwrap, wrap
@@ -81,18 +81,6 @@ def _prepare(row: Row, rows: list[Row], seed: int, device: torch.device) -> None
     for name, buffer in (("history", history), ("seen", seen), ("sizes", sizes)):
         module.register_buffer(f"_halfulp_{name}", buffer, persistent=False)
     in_force(module, 0)
-
-
-def seed_words(seed: int, name: str) -> tuple[int, int]:
-    """Two words of 32 bits of a user's seed and the name of what draws.
-
-    Raises:
-        ValueError: no integer from 0 to 2**64 - 1.
-    """
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 1 << 64:
-        raise ValueError(f"expected a seed from 0 to 2**64 - 1, got {seed!r}")
-    words = blake2s(f"{seed}/{name}".encode(), digest_size=8).digest()
-    return int.from_bytes(words[:4], "little"), int.from_bytes(words[4:], "little")
 
 
 def _recipes(recipe: Recipe) -> list[Recipe]:
