@@ -40,6 +40,7 @@ from .emulate.rounded.context import Arithmetic as Arithmetic
 from .emulate.rounded.context import arithmetic as arithmetic
 from .emulate.rounded.transformation import rounded as rounded
 from .emulate.traced import format_data as format_data
+from .emulate.traced import rounding_data as rounding_data
 from .emulate.transforms import hadamard as hadamard
 from .emulate.transforms import hadamard_signs as hadamard_signs
 from .emulate.units.accumulator import Accumulator as Accumulator

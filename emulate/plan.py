@@ -13,7 +13,7 @@ from ..formats.rounding import rounding as named_rounding
 from ..formats.suggest import unknown
 from ..formats.tapered import TaperedFormat
 from .layouts import LAYOUTS, Layout, fits, require_fit
-from .tables import Codebook, Grid, Mode, TracedFormat, mode_of, tabulate
+from .tables import Codebook, Grid, Mode, TracedFormat, TracedRounding, mode_of, tabulate
 
 STE = ("clip", "identity")
 """Gradient estimators of `quantize`: straight through inside the range, or everywhere."""
@@ -32,7 +32,7 @@ class Plan:
     """
 
     fmt: Format | TracedFormat
-    rounding: Rounding
+    rounding: Rounding | TracedRounding
     overflow: str | None
     source: Layout
     layout: Layout
@@ -100,7 +100,7 @@ def make_plan(
     Raises:
         ValueError, TypeError: as the functions of `quantize` say.
     """
-    mode = named_rounding("nearest_even" if rounding is None else rounding)
+    mode = rounding_named("nearest_even" if rounding is None else rounding)
     ste = ste or "clip"
     if ste not in STE:
         raise ValueError(unknown("ste", str(ste), STE))
@@ -115,6 +115,11 @@ def make_plan(
         require_fit(resolved, target)
     overflow = overflow or default_overflow(resolved)
     return Plan(resolved, mode, overflow, from_layout, compute_layout(resolved, from_layout), target, ste)
+
+
+def rounding_named(given: Any) -> Rounding | TracedRounding:
+    """The rounding of that name, or itself; also one as data."""
+    return given if isinstance(given, TracedRounding) else named_rounding(given)
 
 
 def layout_named(name: str, what: str) -> Layout:
@@ -168,7 +173,13 @@ def compute_layout(fmt: Format, source: Layout) -> Layout:
 
 
 def _traced_plan(
-    fmt: TracedFormat, mode: Rounding, overflow: str | None, source: Layout, target: Layout, ste: str, codes: bool
+    fmt: TracedFormat,
+    mode: Rounding | TracedRounding,
+    overflow: str | None,
+    source: Layout,
+    target: Layout,
+    ste: str,
+    codes: bool,
 ) -> Plan:
     if codes:
         raise TypeError("encode needs a format that is not traced; pass its name")

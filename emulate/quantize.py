@@ -23,7 +23,7 @@ from .plan import Randomness, dtype_name, layout_named
 from .residual import quantize_residual
 from .scaled_plan import Options, ScaledPlan, check_amax, check_randomness, plan_for
 from .scaled_tables import TracedScaled
-from .tables import TracedFormat
+from .tables import TracedFormat, TracedRounding
 from .transforms import quantize_pieces, transform_first
 
 _WITHOUT_AMAX = (ComplexFormat, ResidualFormat, ChannelCodebooks)
@@ -34,7 +34,7 @@ def quantize(
     x: Any,
     fmt: str | AnyFormat | TracedFormat | TracedScaled,
     *,
-    rounding: str | Rounding | None = None,
+    rounding: "str | Rounding | TracedRounding | None" = None,
     overflow: str | None = None,
     seed: Any = None,
     step: Any = 0,
@@ -61,8 +61,8 @@ def quantize(
             (re, im) of arrays, are rounded by component, or by phase in a complex format.
         fmt: a format or its name, see `halfulp.format`; in JAX and torch also one as data, see `format_data`.
         rounding: nearest_even, nearest_away, nearest_zero, toward_zero, away, up, down, to_odd,
-            stochastic, stochastic_equal, or a `Rounding` such as `halfulp.stochastic(bits=8)`. Default:
-            the format's own, which is nearest_even for all but HiF4.
+            stochastic, stochastic_equal, or a `Rounding` such as `halfulp.stochastic(bits=8)`; in JAX also one as
+            data, see `rounding_data`. Default: the format's own, which is nearest_even for all but HiF4.
         overflow: what a rounded value beyond the largest becomes: 'saturate' the largest, infinities too;
             'propagate' the largest, infinities kept where the format has them; 'special' Inf, or NaN where
             there is no Inf; 'wrap' modulo 2**bits, integers only. Default: 'special' for floats of 15 bits
@@ -144,8 +144,10 @@ def quantize(
         return quantize_channels(x, resolved, options, randomness, out, quantize)
     backend = backend_of(x)
     array = backend.as_array(x)
-    if isinstance(fmt, TracedFormat | TracedScaled) and not hasattr(backend, "traced"):
-        raise TypeError("traced formats are for JAX arrays; pass a format or its name")
+    if _is_traced(fmt, rounding, scale_rounding) and not hasattr(backend, "traced"):
+        raise TypeError(
+            "traced formats and roundings are for JAX arrays; pass a format or its name, and that of a mode"
+        )
     plan = plan_for(fmt, backend.dtype_name(array), options)
     check_randomness(plan, randomness)
     if out is not None:
@@ -157,6 +159,10 @@ def quantize(
     if isinstance(plan, ScaledPlan):
         return _as_given(x, scaled_backend_of(x).quantize(array, plan, randomness, given, out), out)
     return _as_given(x, backend.quantize(array, plan, randomness, out), out)
+
+
+def _is_traced(fmt: Any, *roundings: Any) -> bool:
+    return isinstance(fmt, TracedFormat | TracedScaled) or any(isinstance(mode, TracedRounding) for mode in roundings)
 
 
 def encode(

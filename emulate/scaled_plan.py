@@ -12,14 +12,13 @@ from ..formats.listing import is_listed
 from ..formats.registry import Format
 from ..formats.residual import ResidualFormat
 from ..formats.rounding import Rounding
-from ..formats.rounding import rounding as named_rounding
 from ..formats.scaled import ScaledFormat
 from ..formats.suggest import unknown
 from .codebook_tables import Codebook
 from .layouts import LAYOUTS, Layout, fits
-from .plan import STE, Plan, Randomness, dtype_name, layout_named, make_plan, spelled
+from .plan import STE, Plan, Randomness, dtype_name, layout_named, make_plan, rounding_named, spelled
 from .scaled_tables import ScaledTable, Structure, TracedScaled, structure_of, tabulate_scaled, takes_amax
-from .tables import Mode, TracedFormat, mode_of
+from .tables import Mode, TracedFormat, TracedRounding, mode_of
 
 OVERFLOWS = ("saturate", "special")
 """What elements beyond the largest become in scaled formats."""
@@ -45,8 +44,8 @@ class ScaledPlan:
     fmt: ScaledFormat | TracedScaled
     name: str
     structure: Structure
-    rounding: Rounding
-    scale_rounding: Rounding | None
+    rounding: Rounding | TracedRounding
+    scale_rounding: Rounding | TracedRounding | None
     overflow: str
     source: Layout
     layout: Layout
@@ -172,8 +171,8 @@ def make_scaled_plan(fmt: ScaledFormat | TracedScaled, source: str, options: Opt
         axes = (options.axis,) if isinstance(options.axis, int) else tuple(options.axis)
         structure = replace(structure, blocks=structure.blocks.along(axes))
     dynamic = structure.statistic != "static" and not options.given
-    mode = named_rounding(fmt.rounding if options.rounding is None else options.rounding)
-    scale_mode = None if options.scale_rounding is None else named_rounding(options.scale_rounding)
+    mode = rounding_named(fmt.rounding if options.rounding is None else options.rounding)
+    scale_mode = None if options.scale_rounding is None else rounding_named(options.scale_rounding)
     if scale_mode is not None and (structure.zero_point or not dynamic):
         reason = "a zero point" if structure.zero_point else "scales that are given"
         raise ValueError(f"{name}: scale_rounding does not go with {reason}; leave it out")

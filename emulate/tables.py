@@ -90,9 +90,47 @@ class TracedFormat:
     layout: str
 
 
+@dataclass(frozen=True, slots=True)
+class TracedRounding:
+    """A rounding as data, which JAX may trace and map over; made by `hu.rounding_data`.
+
+    Args:
+        mode: the kernel's integers, with a leading axis where several roundings are stacked.
+        width: bits of the integers they are for.
+        stochastic: whether random words are read, which decides what is compiled.
+    """
+
+    mode: Mode
+    width: int
+    stochastic: bool
+
+    name = "traced"
+    """What messages call it; not among the names for which there are faster ways."""
+
+
+def stack_modes(modes: Sequence[Mode]) -> Mode:
+    """One mode whose every field has a leading axis, for `vmap` over roundings."""
+    return Mode(*(np.array(column) for column in zip(*modes)))
+
+
+def mode_of(rounding: "Rounding | TracedRounding", width: int) -> Mode:
+    """The kernel's integers for a rounding mode, for random words of `width` bits.
+
+    Raises:
+        ValueError: a traced rounding for integers of another width.
+    """
+    if not isinstance(rounding, TracedRounding):
+        return _mode_of(rounding, width)
+    if rounding.width != width:
+        raise ValueError(
+            f"this traced rounding was made for {rounding.width}-bit integers, and {width} are used; make it with "
+            "hu.rounding_data(..., dtype='float64') for float64, with dtype='float32' otherwise"
+        )
+    return rounding.mode
+
+
 @lru_cache(maxsize=256)
-def mode_of(rounding: Rounding, width: int) -> Mode:
-    """The kernel's integers for a rounding mode, for random words of `width` bits."""
+def _mode_of(rounding: Rounding, width: int) -> Mode:
     low_bits = 0 if rounding.bits is None else width - rounding.bits
     return Mode(
         *(astuple(rounding.increment) if rounding.increment else (0,) * 6),

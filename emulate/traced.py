@@ -6,13 +6,15 @@ from typing import Any
 from ..formats.catalogue import AnyFormat
 from ..formats.catalogue import format as any_format
 from ..formats.complexes import ComplexFormat
+from ..formats.rounding import Rounding
+from ..formats.rounding import rounding as named_rounding
 from ..formats.scaled import ScaledFormat
 from ..formats.suggest import unknown
 from .layouts import Layout, require_fit
 from .plan import dtype_name, layout_named
 from .scaled_plan import Options, plan_for, work_layout
 from .scaled_tables import TracedScaled, stack_scaled, structure_of, tabulate_scaled
-from .tables import stack, tabulate
+from .tables import TracedRounding, mode_of, stack, stack_modes, tabulate
 
 
 def format_data(
@@ -100,3 +102,37 @@ def _scaled_data(formats: list[Any], source: Layout, single: bool) -> TracedScal
     tables = [tabulate_scaled(fmt, layout) for fmt in formats]
     table = jax_scaled.as_arrays(tables[0] if single else stack_scaled(tables), layout)
     return TracedScaled(table, layout.name, structure_of(first), first.rounding)
+
+
+def rounding_data(roundings: str | Rounding | Sequence[str | Rounding], dtype: Any = "float32") -> TracedRounding:
+    """A rounding, or a stack of roundings, as data for JAX, so that one compiled program serves all.
+
+    Args:
+        roundings: one mode or name, or a sequence of them: all deterministic, or all stochastic.
+        dtype: dtype of the arrays that will be quantized.
+
+    Returns:
+        A pytree of int32 (int64 for float64); with a leading axis where a sequence was given.
+
+    Raises:
+        ValueError: an unknown name, an empty sequence, or both kinds in one stack.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> stack = rounding_data(["nearest_even", "down", "up"])
+        >>> jax.vmap(lambda mode: quantize(jnp.float32(2.6), "fp4_e2m1", rounding=mode))(stack).tolist()
+        [3.0, 2.0, 3.0]
+    """
+    width = layout_named(dtype_name(dtype), "dtype").work_width
+    single = isinstance(roundings, str | Rounding)
+    modes = [named_rounding(mode) for mode in ([roundings] if single else roundings)]  # pyright: ignore
+    if not modes:
+        raise ValueError("expected one or more roundings, got an empty sequence")
+    random = [mode.stochastic for mode in modes]
+    if any(random) and not all(random):
+        raise ValueError("deterministic and stochastic roundings do not stack; stack the two kinds apart")
+    from .backends import jax as jax_backend  # registers the data as a pytree
+
+    tables = [mode_of(mode, width) for mode in modes]
+    integers = jax_backend.integers(tables[0] if single else stack_modes(tables), width)
+    return TracedRounding(integers, width, random[0])

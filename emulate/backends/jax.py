@@ -18,12 +18,13 @@ from .. import codebook_kernels, kernels, numbers
 from ..layouts import Layout
 from ..philox import Shard, check_word, seed_words
 from ..plan import Plan, Randomness
-from ..tables import Codebook, Grid, Mode, TracedFormat
+from ..tables import Codebook, Grid, Mode, TracedFormat, TracedRounding
 from . import numpy as numpy_backend
 from .jax_integers import JaxIntegers
 from .jax_words import Place, words_p
 
 jax.tree_util.register_dataclass(TracedFormat, data_fields=["table"], meta_fields=["layout"])
+jax.tree_util.register_dataclass(TracedRounding, data_fields=["mode"], meta_fields=["width", "stochastic"])
 
 
 # ---------------------------------------------------------------- the kernel, and its gradient
@@ -297,5 +298,10 @@ def traced(table: Grid | Codebook, layout: Layout) -> TracedFormat:
 
 def arrays(table: Any, layout: Layout) -> Any:
     """The integers as arrays, so that jit does not compile anew for each format or rounding."""
-    integer = np.int64 if layout.width == 64 else np.int32
-    return type(table)(*(np.asarray(field, integer) for field in table))
+    return integers(table, 64 if layout.width == 64 else 32)
+
+
+def integers(table: Any, width: int) -> Any:
+    """`arrays` for integers of a width; what is traced stays as it is."""
+    integer = np.int64 if width == 64 else np.int32
+    return type(table)(*(field if isinstance(field, jax.Array) else np.asarray(field, integer) for field in table))
