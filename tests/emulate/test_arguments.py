@@ -114,9 +114,9 @@ def test_float64_in_jax_needs_x64():
 
 def test_traced_formats():
     data = hu.format_data(["fp8_e4m3", "int8"])
-    with pytest.raises(TypeError, match="traced formats are for JAX arrays"):
+    with pytest.raises(TypeError, match="traced formats and roundings are for JAX arrays"):
         hu.quantize(torch.ones(1), data)
-    with pytest.raises(TypeError, match="traced formats are for JAX arrays"):
+    with pytest.raises(TypeError, match="traced formats and roundings are for JAX arrays"):
         hu.quantize(X, data)
     with pytest.raises(TypeError, match="encode needs a format that is not traced"):
         hu.encode(jnp.ones(1), data)
