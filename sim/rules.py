@@ -57,10 +57,21 @@ class Rule:
 
 
 class Entry(NamedTuple):
-    """A module: its qualified name, and the names of its class and those it derives from."""
+    """A module: its qualified name, and the names of its class and those it derives from.
+
+    Args:
+        also: the names that patterns are written for, where its own is none of them; messages show the first.
+    """
 
     name: str
     types: tuple[str, ...]
+    also: tuple[str, ...] = ()
+
+    def found_by(self, rule: Rule) -> set[str]:
+        """Those of its names by which a rule matches it."""
+        if rule.pattern.startswith(TYPE):
+            return {self.name} if rule.matches(self.name, self.types) else set()
+        return {name for name in self.also or (self.name,) if rule.matches(name, self.types)}
 
 
 class Match(NamedTuple):
@@ -95,35 +106,38 @@ def _pair(given: Any, k: int) -> Rule:
     return Rule(*given)
 
 
-def resolved(rules: Sequence[Rule], entries: Sequence[Entry]) -> list[Match | None]:
+def resolved(rules: Sequence[Rule], entries: Sequence[Entry], what: str = "module") -> list[Match | None]:
     """The first rule that matches each module or a module around it; None where none does.
 
     Args:
-        entries: of all modules, each after those it is inside of.
+        entries: of all modules, and of those around them.
+        what: what messages call them.
 
     Raises:
         ValueError: a rule that matches no module, or for all of whose modules an earlier one comes first.
     """
-    direct = [{entry.name for entry in entries if rule.matches(*entry)} for rule in rules]
+    direct = [{name for entry in entries for name in entry.found_by(rule)} for rule in rules]
     for k, (rule, names) in enumerate(zip(rules, direct)):
         if not names:
-            raise ValueError(f"rule {k + 1} {rule.pattern!r} matched no module{_closest(rule.pattern, entries)}")
-    found = [_first(direct, rules, entry.name) for entry in entries]
+            closest = _closest(rule.pattern, entries, what)
+            raise ValueError(f"rule {k + 1} {rule.pattern!r} matched no {what}{closest}")
+    found = [_first(direct, rules, entry) for entry in entries]
     used = {match.rule for match in found if match is not None}
     for k, rule in enumerate(rules):
         if k not in used:
-            first = next(m.rule for m, e in zip(found, entries) if m is not None and e.name in direct[k])
+            first = next(m.rule for m, e in zip(found, entries) if m is not None and e.found_by(rule))
             raise ValueError(
                 f"rule {k + 1} {rule.pattern!r} is never used: rule {first + 1} {rules[first].pattern!r} comes before "
-                "it and matches the same modules; put it first"
+                f"it and matches the same {what}s; put it first"
             )
     return found
 
 
-def _first(direct: list[set[str]], rules: Sequence[Rule], name: str) -> Match | None:
-    around = around_of(name)
+def _first(direct: list[set[str]], rules: Sequence[Rule], entry: Entry) -> Match | None:
+    own = (entry.name, *entry.also)
+    around = [outer for name in own for outer in around_of(name)]
     for k, names in enumerate(direct):
-        if name in names:
+        if not names.isdisjoint(own):
             return Match(k, rules[k].names)
         if any(outer in names for outer in around):
             return Match(k, False)
@@ -136,13 +150,13 @@ def around_of(name: str) -> list[str]:
     return ["", *(".".join(parts[:k]) for k in range(1, len(parts)))] if name else []
 
 
-def _closest(pattern: str, entries: Sequence[Entry]) -> str:
+def _closest(pattern: str, entries: Sequence[Entry], what: str) -> str:
     """The end of a message: the name most like a pattern, or what names there are."""
     kind, wanted = (TYPE, pattern.removeprefix(TYPE)) if pattern.startswith(TYPE) else ("", pattern)
-    known = [name for entry in entries for name in entry.types] if kind else [entry.name for entry in entries]
+    known = [name for entry in entries for name in entry.types] if kind else [(e.also or (e.name,))[0] for e in entries]
     known = [name for name in dict.fromkeys(known) if name]
     scores = {name: SequenceMatcher(None, wanted, name).ratio() for name in known}
     best = max(known, key=scores.__getitem__, default="")
     if scores.get(best, 0) >= _ALIKE:
         return f"; closest: {kind + best!r}"
-    return f"; {'types' if kind else 'modules'}: {', '.join(known[:20]) or 'none but the model itself'}"
+    return f"; {'types' if kind else f'{what}s'}: {', '.join(known[:20]) or 'none but the model itself'}"

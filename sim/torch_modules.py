@@ -32,6 +32,7 @@ class Wrapped:
         _halfulp_history: (slots, 6, steps) largest magnitudes of earlier steps, or None.
         _halfulp_seen: (slots, 6) those of this step, or None.
         _halfulp_sizes: (slots, 2) step sizes that are trained, or None.
+        _halfulp_watch: a `torch_watch.Watch` in steps that a probe records; None in all others.
     """
 
     _halfulp: tuple[Any, ...] | None = None
@@ -47,6 +48,7 @@ class Wrapped:
     _halfulp_history: torch.Tensor | None
     _halfulp_seen: torch.Tensor | None
     _halfulp_sizes: torch.Tensor | None
+    _halfulp_watch: Any = None
     training: bool
 
     def _halfulp_products(self, args: tuple[Any, ...]) -> Products:
@@ -54,8 +56,10 @@ class Wrapped:
         plan: Any = self._halfulp
         first = first_product(self, args) if Plan(*plan).random else 0
         seen = self._halfulp_seen if self.training else None
+        watch = None if self._halfulp_watch is None else self._halfulp_watch.called(self)
         return Products(
-            self, plan, self._halfulp_seed, self._halfulp_step, first, self._halfulp_history, seen, self._halfulp_sizes
+            self, plan, self._halfulp_seed, self._halfulp_step, first, self._halfulp_history, seen,
+            self._halfulp_sizes, watch,
         )  # fmt: skip
 
     def _halfulp_done(self, products: Products) -> None:

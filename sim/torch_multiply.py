@@ -7,6 +7,7 @@ import torch
 from ..emulate.quantize import quantize
 from .operands import Operand
 from .plan import DIMENSIONS, KindPlan, Plan, Specs, misfit
+from .torch_operands import first_size
 from .torch_products import Kind, quantized_product
 from .torch_values import complex_values, rounded_values
 
@@ -26,6 +27,7 @@ class Products:
         history: (slots, 6, steps) largest magnitudes of earlier steps, or None.
         seen: (slots, 6) where those of this step are gathered, or None.
         sizes: (slots, 2) step sizes that are trained, or None.
+        watch: what is told of each product and of tensors rounded alone, a `torch_watch.Call`; None for nothing.
     """
 
     def __init__(
@@ -38,8 +40,9 @@ class Products:
         history: torch.Tensor | None = None,
         seen: torch.Tensor | None = None,
         sizes: torch.Tensor | None = None,
+        watch: Any = None,
     ) -> None:
-        self.owner, self.plan = owner, Plan(*plan)
+        self.owner, self.plan, self.watch = owner, Plan(*plan), watch
         self.seed, self.step, self.count = seed, step, first
         self.history, self.seen, self.sizes = history, seen, sizes
 
@@ -59,6 +62,7 @@ class Products:
 
     def _product(self, a: torch.Tensor, b: torch.Tensor, kind: Kind, slot: int) -> torch.Tensor:
         of = self._kind(kind[0])
+        given = b
         if self.plan.phase:
             b = self._complex(b, kind)
         shape = a.shape
@@ -73,6 +77,8 @@ class Products:
         specs = of.specs
         sizes = self._sizes(a, b, specs, slot)
         a, b = _padded(a, b, kind, of.whole, backward)
+        largest = None if self.history is None else self.history[slot].amax(-1)
+        call = self._next()
         found = quantized_product(
             a,
             b.view_as(b) if a is b else b,  # the compiler takes no tensor twice
@@ -81,11 +87,14 @@ class Products:
             self.seed,
             self.step,
             sizes=sizes,
-            largest=None if self.history is None else self.history[slot].amax(-1),
+            largest=largest,
             seen=None if self.seen is None else self.seen[slot],
             unit=self.plan.unit,
-            call=self._next(),
+            call=call,
         )
+        if self.watch is not None:
+            using = (specs, self.seed, self.step, sizes, largest, self.plan.unit, call)
+            self.watch.product(found, a, b, kind, slot, using, (given, b, self.plan.phase))
         found = _cropped(found, kind, m, n)
         return found.reshape(*shape[:-1], n) if kind[0] == "linear" else found
 
@@ -119,7 +128,7 @@ class Products:
             return None
         sizes = self.sizes[slot]
         with torch.no_grad():
-            first = torch.stack([_first_size(t, spec) for t, spec in zip((a, b), specs)])
+            first = torch.stack([first_size(t, spec) for t, spec in zip((a, b), specs)])
             sizes.copy_(torch.where(sizes == 0, first.to(sizes.dtype), sizes))
         return self.sizes[slot]
 
@@ -175,24 +184,21 @@ class Products:
         if name == "learned" and self.sizes is not None:
             size = self.sizes[slot, side]
             with torch.no_grad():
-                size.copy_(torch.where(size == 0, _first_size(t, spec).to(size.dtype), size))
+                size.copy_(torch.where(size == 0, first_size(t, spec).to(size.dtype), size))
             size = self.sizes[slot, side]
         if name == "delayed" and self.history is not None:
             largest = self.history[slot, side].amax(-1)
             seen = None if self.seen is None else self.seen[slot, side]
-        return rounded_values(
-            t, spec, self.seed, self.step, size=size, largest=largest, seen=seen, call=self._next()
-        )  # fmt: skip
+        call = self._next()
+        found = rounded_values(t, spec, self.seed, self.step, size=size, largest=largest, seen=seen, call=call)
+        if self.watch is not None:
+            self.watch.values(t, spec, slot, side, (self.seed, self.step, size if largest is None else largest, call))
+        return found
 
 
 def _cast(t: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """As autocast does: anything but float64."""
     return t if t.dtype == torch.float64 or not t.is_floating_point() else t.to(dtype)
-
-
-def _first_size(t: torch.Tensor, spec: tuple[Any, ...]) -> torch.Tensor:
-    """Source: arXiv:1902.08153, 2.1."""
-    return 2 * t.detach().abs().mean() / max(Operand(*spec).largest, 1.0) ** 0.5
 
 
 def _lengths(a: torch.Tensor, b: torch.Tensor, kind: Kind) -> tuple[int, int, int]:

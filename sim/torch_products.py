@@ -84,12 +84,12 @@ class Product(torch.autograd.Function):
 
     @staticmethod
     def forward(a, b, seed, step, sizes, largest, seen, kind, unit, specs, call):
-        states = _states(specs, sizes, largest)
+        states = states_of(specs, sizes, largest)
         a, b = own_storage(a), own_storage(b)
         a_rotated, b_rotated = rotated(a, specs[0], seed, step), rotated(b, specs[1], seed, step)
         a_values, a_scale = quantized(a_rotated, specs[0], seed, step, states[0], _at(seen, 0), call)
         b_values, b_scale = quantized(b_rotated, specs[1], seed, step, states[1], _at(seen, 1), call)
-        found = _unscaled(product(a_values, b_values, kind, unit), specs[0], specs[1])
+        found = unscaled(product(a_values, b_values, kind, unit), specs[0], specs[1])
         return found, _if_new(a_values, specs[0]), _if_new(b_values, specs[1]), a_scale, b_scale
 
     @staticmethod
@@ -120,19 +120,19 @@ class Product(torch.autograd.Function):
             return (None,) * 11
         a, b, a_values, b_values, a_scale, b_scale, seed, step, largest = ctx.saved_tensors
         specs, kind, learns = ctx.specs, ctx.kind, ctx.needs_input_grad[4]
-        random = (seed, step, _states(specs, None, largest), ctx.seen, ctx.call)
+        random = (seed, step, states_of(specs, None, largest), ctx.seen, ctx.call)
         found_a = found_b = step_a = step_b = None
         if ctx.needs_input_grad[0] or learns:
             taken = Operand(*specs[3]).quantized
             left, right = _backward_operands(e, b_values if taken else b, specs, 2, *random)
             like = _shaped(a_values if a is None else a, e, ctx.shapes[0])
-            gradient = _unscaled(data_gradient(left, right, like, kind, ctx.unit), specs[2], specs[3])
+            gradient = unscaled(data_gradient(left, right, like, kind, ctx.unit), specs[2], specs[3])
             found_a, step_a = _to_input(gradient, a, a_values, a_scale, specs[0], taken, seed, step, learns)
         if ctx.needs_input_grad[1] or learns:
             taken = Operand(*specs[5]).quantized
             left, right = _backward_operands(e, a_values if taken else a, specs, 4, *random)
             like = _shaped(b_values if b is None else b, e, ctx.shapes[1])
-            gradient = _unscaled(weight_gradient(left, right, like, kind, ctx.unit), specs[4], specs[5])
+            gradient = unscaled(weight_gradient(left, right, like, kind, ctx.unit), specs[4], specs[5])
             found_b, step_b = _to_input(gradient, b, b_values, b_scale, specs[1], taken, seed, step, learns)
         found_sizes = _both(step_a, step_b, e) if learns else None
         found_a, found_b = (g if needed else None for g, needed in zip((found_a, found_b), ctx.needs_input_grad))
@@ -144,7 +144,7 @@ def _if_new(values: torch.Tensor, spec: Spec) -> torch.Tensor | None:
     return values if Operand(*spec).fmt else None
 
 
-def _states(specs: tuple[Spec, ...], sizes: torch.Tensor | None, largest: torch.Tensor | None) -> States:
+def states_of(specs: tuple[Spec, ...], sizes: torch.Tensor | None, largest: torch.Tensor | None) -> States:
     """Of each operand what earlier steps left: a largest magnitude, or a step size."""
     names = [Operand(*spec).scaling[0] for spec in specs]
     return tuple(
@@ -168,7 +168,7 @@ def _shaped(like: torch.Tensor | None, e: torch.Tensor, shape: Any) -> torch.Ten
     return e.new_empty(1).expand(shape) if like is None else like
 
 
-def _unscaled(found: torch.Tensor, first: Spec, second: Spec) -> torch.Tensor:
+def unscaled(found: torch.Tensor, first: Spec, second: Spec) -> torch.Tensor:
     """The product without the prescales of its operands."""
     prescale = Operand(*first).prescale * Operand(*second).prescale
     return found if prescale == 1.0 else found / prescale

@@ -4,8 +4,9 @@ from typing import Any
 
 import torch
 
-from ..emulate.quantize import quantize
+from .operand_values import widely_linear
 from .operands import Operand
+from .torch_floats import FLOATS
 from .torch_operands import Spec, estimated, own_storage, quantized, reads_values, step_gradient
 
 
@@ -66,16 +67,12 @@ class Complex(torch.autograd.Function):
     """A real matrix whose widely-linear complex parts are rounded by phase; gradients pass straight through.
 
     The view is linear and is undone afterwards, so that straight through for the complex parts is straight through for
-    the matrix. It is `emulate.complexes.to_widely_linear` in pairs of real tensors, which compilers know better.
+    the matrix.
     """
 
     @staticmethod
     def forward(weight, fmt):
-        (a, b), (c, d) = (rows.chunk(2, -1) for rows in own_storage(weight).chunk(2, -2))
-        u_re, u_im = quantize(((a + d) / 2, (c - b) / 2), fmt)
-        w_re, w_im = quantize(((a - d) / 2, (b + c) / 2), fmt)
-        top, bottom = torch.cat([u_re + w_re, w_im - u_im], -1), torch.cat([u_im + w_im, u_re - w_re], -1)
-        return torch.cat([top, bottom], -2)
+        return widely_linear(FLOATS, own_storage(weight), fmt)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -87,10 +84,6 @@ class Complex(torch.autograd.Function):
 
 
 def complex_values(weight: torch.Tensor, fmt: str) -> torch.Tensor:
-    """A real matrix (2n, 2m) with its complex parts in a complex format.
-
-    Source: arXiv:2508.05571, and Fairy2i for the view of a real matrix.
-    """
-    wide = weight if weight.dtype in (torch.float32, torch.float64) else weight.to(torch.float32)
-    found: Any = Complex.apply(wide, fmt)
-    return found.to(weight.dtype)
+    """A real matrix (2n, 2m) with its complex parts in a complex format; see `operand_values.widely_linear`."""
+    found: Any = Complex.apply(weight, fmt)
+    return found

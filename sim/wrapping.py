@@ -3,7 +3,7 @@
 torch is imported when one of these functions is called.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -64,19 +64,42 @@ def dequantize_(model: Any) -> Any:
     return dequantize_(model)
 
 
-def explain(model: Any, recipe_or_rules: Any, filter_fn: Callable[[Any, str], bool] | None = None) -> Any:
-    """What `quantize_` would do to each module; nothing changes.
+def explain(
+    model: Any,
+    recipe_or_rules: Any,
+    filter_fn: Callable[[Any, str], bool] | None = None,
+    *,
+    args: Sequence[Any] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    params: Any = None,
+) -> Any:
+    """What `quantize_` would do to each module, or `hu.quantized` to each product; nothing changes.
+
+    Args:
+        model, recipe_or_rules, filter_fn: as `quantize_` takes them; or a function of JAX arrays and its rules.
+        args, kwargs: what the function is called with; `jax.ShapeDtypeStruct`s will do in place of arrays.
+        params: as `hu.quantized` takes it.
 
     Returns:
-        A pandas DataFrame, by module name: its type, recipe, format of weights, bits a weight, parameters, bytes before
-        and after, compression and a note. Its text ends with the totals, in which shared parameters count once.
+        A pandas DataFrame. Of a torch model by module name: its type, recipe, format of weights, bits a weight,
+        parameters, bytes before and after, compression and a note; its text ends with the totals, in which shared
+        parameters count once. Of a function by product: its kind, part (forward, or of a backward rule), parameter,
+        scope of names, shapes, turns of the loops around it, recipe, format of weights, bits a weight and a note.
 
     Raises:
-        ValueError, TypeError: as `quantize_`.
+        ValueError, TypeError: as `quantize_` and `hu.quantized`; a function without args.
     """
-    from .torch_explanation import explain
+    if any(each.__module__.partition(".")[0] == "torch" for each in type(model).__mro__) or not callable(model):
+        from .torch_explanation import explain
 
-    return explain(model, recipe_or_rules, filter_fn)
+        return explain(model, recipe_or_rules, filter_fn)
+    if args is None and kwargs is None:
+        raise TypeError(
+            "a function is explained by what it is called with; write hu.explain(fn, rules, args=(params, x))"
+        )
+    from .jax_explanation import explain as explain_function
+
+    return explain_function(model, recipe_or_rules, args or (), kwargs or {}, params)
 
 
 def advance_(model: Any, *, group: Any = None) -> None:

@@ -16,6 +16,9 @@ MODULES = [
     "formats.scaled_registry", "emulate.complexes", "emulate.native", "emulate.packing", "emulate.philox",
     "emulate.analysis", "emulate.linalg.basic", "emulate.linalg.factor", "emulate.linalg.ode", "emulate.linalg.polar",
     "emulate.linalg.sums", "emulate.quantize", "emulate.units.accumulator", "emulate.units.convolution", "emulate.units.matmul", "emulate.random_runs", "emulate.rounded.arrays", "emulate.traced", "emulate.transforms", "sim.wrapping",
+    "sim.accelerators", "sim.allocate", "sim.area", "sim.conversion", "sim.cost", "sim.energy", "sim.factors",
+    "sim.jax_sensitivity", "sim.model_cost", "sim.optimizers", "sim.orthogonal", "sim.quantized", "sim.recipe_cost",
+    "sim.sensitivity", "sim.storage",
 ]  # fmt: skip
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 

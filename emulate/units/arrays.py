@@ -107,10 +107,10 @@ def _batches(a: np.ndarray, b: np.ndarray) -> Problem:
 
 def _loaded(x: np.ndarray) -> np.ndarray:
     """float32 or float64 of the same numbers; NaN is canonical."""
-    if x.dtype.itemsize == 2:
-        x = x.astype(np.float32)
-    elif x.dtype == np.float32 and cpu.flushes():
+    if x.dtype.itemsize < 8 and cpu.flushes():
         x = _wide(x)
+    elif x.dtype.itemsize == 2:
+        x = x.astype(np.float32)
     nan = np.isnan(x)
     return np.where(nan, x.dtype.type(np.nan), x) if nan.any() else x
 

@@ -39,7 +39,8 @@ def convolve(
     that are last in memory. Places outside of x multiply +0.
 
     Args:
-        x: (n, c, *space) of one to three axes of space, float16, bfloat16, float32 or float64, of NumPy or torch.
+        x: (n, c, *space) of one to three axes of space, float16, bfloat16, float32 or float64, of NumPy,
+            torch or JAX.
         w: (o, c / groups, *kernel).
         a_format, b_format: of x and of w, as in `matmul`; blocks of scaled formats lie along the channels, axis 1.
         accumulator, order, chunk, outer, aligned_bits, rounding, overflow, fma, seed, out_dtype: as in `matmul`. A

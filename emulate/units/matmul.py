@@ -39,8 +39,8 @@ def matmul(
     depends on nothing else: not on threads, sizes of tiles, flushed subnormals, or the library of the operands.
 
     Args:
-        a, b: (..., m, k) and (..., k, n) float16, bfloat16, float32 or float64, of NumPy or torch, whose batch axes
-            broadcast; one axis alone is a vector, as in NumPy's matmul. Lists and numbers come back as NumPy.
+        a, b: (..., m, k) and (..., k, n) float16, bfloat16, float32 or float64, of NumPy, torch or JAX, whose batch
+            axes broadcast; one axis alone is a vector, as in NumPy's matmul. Lists and numbers come back as NumPy.
         a_format, b_format: what operands are rounded to first, by `halfulp.quantize` with the format's own rounding;
             None takes them as they are, for any other rounding. Blocks of scaled formats lie along the products, axis
             -1 of a and -2 of b; a ragged last block is scaled by the elements it has.
@@ -53,13 +53,13 @@ def matmul(
 
     Returns:
         The product, values of the accumulator's format, of the outer one where there is one. Without products +0.
-        torch tensors have a straight-through gradient: that of the exact product of the quantized operands, and of
-        `halfulp.quantize`.
+        torch tensors and JAX arrays have a straight-through gradient: that of the exact product of the quantized
+        operands, and of `halfulp.quantize`.
 
     Raises:
         ValueError: shapes that do not go together; unknown names; options that are missing, contradict each other or
             say nothing; a stochastic rounding without a seed; a dtype that does not hold the result.
-        TypeError: operands that are no floats, or of two libraries or devices; JAX arrays.
+        TypeError: operands that are no floats, or of two libraries or devices.
 
     Example:
         >>> import numpy as np
@@ -149,19 +149,13 @@ def library_of(a: Any, b: Any) -> ModuleType:
     """The module that takes the operands.
 
     Raises:
-        TypeError: operands of two libraries, or of JAX.
+        TypeError: operands of two libraries.
     """
     names = {backend_of(x).__name__.rpartition(".")[2] for x in (a, b)}
-    if "jax" in names:
-        raise TypeError(
-            "the matrix unit takes NumPy arrays and torch tensors, got a JAX array; pass np.asarray(x), and "
-            "jnp.asarray of the result, outside jit"
-        )
     if len(names) > 1:
         raise TypeError(
             f"expected both operands of one library, got {type(a).__name__} and {type(b).__name__}; convert one with "
-            "torch.as_tensor or .numpy()"
+            "torch.as_tensor, jnp.asarray or np.asarray"
         )
-    if names == {"torch"}:
-        return import_module("..backends.torch_units", __package__)
-    return import_module(".arrays", __package__)
+    found = names.pop()
+    return import_module(".arrays" if found == "numpy" else f"..backends.{found}_units", __package__)

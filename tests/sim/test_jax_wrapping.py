@@ -1,0 +1,532 @@
+"""`hu.quantized`: every product of a function is found and quantized, wherever it is, and nothing else changes."""
+
+import subprocess
+import sys
+
+import halfulp as hu
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from halfulp.sim.operands import Operand, operands_of
+from halfulp.sim.quantizer import Quantizer
+from halfulp.sim.recipe import Recipe
+from halfulp.sim.seeds import seed_words
+from jax import lax
+from jax.extend.core import jaxprs_in_params
+
+from .jax_cases import ALL_SR, FP4, SR, by_hand, counted, equal, fp4, gradients, integers, quantized, rounded, trunk
+
+X, W, E = integers(6, 8), integers(8, 5, seed=1), integers(6, 5, seed=2)
+
+
+def linear(params, x):
+    return x @ params["w"]
+
+
+def product(w, x):
+    return x @ w
+
+
+# ---------------------------------------------------------------- what becomes of a product
+
+
+def test_operands_of_a_product():
+    value, (to_w, to_x) = gradients(quantized(product, FP4), E, W, X)
+    expected, (dx, dw) = by_hand(X, W, E)
+    equal([value, to_x, to_w], [expected, dx, dw])
+
+
+@pytest.mark.parametrize("equation", ["ij,jk->ik", "ij,jk->ki", "ji,jk->ik", "ij,kj->ik", "kj,ij->ik"])
+def test_any_order_of_axes(equation):
+    """The parameter is the left or the right factor, contracted along any axis."""
+    left, right = equation.partition("->")[0].split(",")
+    shapes = {"i": 6, "j": 8, "k": 5}
+    first, second = (integers(*[shapes[c] for c in each], seed=k) for k, each in enumerate((left, right)))
+    for swapped in (False, True):
+
+        def call(w, x):
+            a, b = (w, x) if swapped else (x, w)
+            return jnp.einsum(equation, a, b)
+
+        w, x = (first, second) if swapped else (second, first)
+        equal(quantized(call, FP4)(w, x), jnp.einsum(equation, fp4(first), fp4(second)))
+
+
+def test_several_contracted_axes_and_blocks():
+    """Axes are flattened in the order of the dimension numbers, and blocks run along all of them."""
+    w, x = integers(4, 16, 3, seed=3), integers(2, 6, 4, 16, seed=4)
+    q = quantized(lambda w, x: jnp.einsum("abhd,hdo->abo", x, w), "mxfp4")
+    flat = rounded(x.reshape(12, 64), "mxfp4"), rounded(w.reshape(64, 3), "mxfp4", axis=0)
+    equal(q(w, x), (flat[0] @ flat[1]).reshape(2, 6, 3))
+
+
+def test_products_of_activations_have_batch_axes():
+    a, b = integers(2, 3, 4, 8), integers(2, 3, 5, 8, seed=1)
+
+    def scores(params, a, b):
+        return jnp.einsum("bhqd,bhkd->bhqk", a, b) + params["bias"]
+
+    params = {"bias": integers(4, 5)}
+    found = quantized(scores, [("type:matmul", FP4)])(params, a, b)
+    equal(found, jnp.einsum("bhqd,bhkd->bhqk", fp4(a), fp4(b)) + params["bias"])
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_convolutions(transposed):
+    w, x = integers(3, 2, 4, 6, seed=1, largest=5), integers(2, 7, 6, 4, largest=5)
+    how = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+    how |= {"lhs_dilation": (2, 2)} if transposed else {"rhs_dilation": (2, 1)}
+
+    def call(w, x):
+        return lax.conv_general_dilated(x, w, (2, 1), ((2, 2), (1, 0)), **how)
+
+    e = integers(*call(w, x).shape, seed=5, largest=5)
+    value, (to_w, to_x) = gradients(quantized(call, FP4), e, w, x)
+    expected, (plain_w, plain_x) = gradients(call, fp4(e), fp4(w), fp4(x))
+    equal([value, to_w, to_x], [expected, plain_w, plain_x])
+
+
+def test_dtypes():
+    """bfloat16 stays, and a preferred dtype is that of the sum."""
+    w, x = W.astype(jnp.bfloat16), X.astype(jnp.bfloat16)
+    equal(quantized(product, FP4)(w, x), (fp4(X) @ fp4(W)).astype(jnp.bfloat16))
+
+    def wide(w, x):
+        return lax.dot_general(x, w, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32)
+
+    equal(quantized(wide, FP4)(w, x), fp4(X) @ fp4(W))
+
+
+def test_what_is_no_float_is_left_alone():
+    def call(params, x, counts):
+        return x @ params["w"], counts @ counts.T, jnp.linalg.eigh(x @ x.T)[0], (x + 0j) @ (params["w"] + 1j)
+
+    counts = jnp.arange(6).reshape(2, 3)
+    plain, found = call({"w": W}, X, counts), quantized(call, FP4)({"w": W}, X, counts)
+    equal(found[0], fp4(X) @ fp4(W))
+    equal(found[1], plain[1])
+    np.testing.assert_allclose(found[2], plain[2], rtol=1e-4, atol=1e-3)
+    notes = list(hu.explain(call, FP4, args=({"w": W}, X, counts))["note"])
+    assert ["integers" in note for note in notes] == [False, True, False, False]
+    assert "complex numbers" in notes[3]
+
+
+def test_rules_that_do_nothing_change_nothing():
+    x, w = jax.random.normal(jax.random.key(0), (33, 65)), jax.random.normal(jax.random.key(1), (65, 17))
+    equal(quantized(product, "identity")(w, x), jax.jit(product)(w, x))
+    grads = [jax.grad(lambda w, fn=fn: fn(w, x).sum())(w) for fn in (quantized(product, [("*", None)]), jax.jit(product))]
+    equal(*grads)
+
+
+# ---------------------------------------------------------------- wherever it is
+
+
+def test_inside_of_everything():
+    """jit, cond, a while loop, a scan, a function with a rule for derivatives; each product once."""
+
+    def call(params, x):
+        x = jax.jit(product)(params["a"], x)
+        x = lax.cond(x.sum() > 1e6, lambda x: x, lambda x: x @ params["b"] / 8, x)
+        x = lax.fori_loop(0, x.shape[0] // 3, lambda k, x: jnp.round(x @ params["b"] / 8), x)
+        return lax.while_loop(lambda s: s[0] < 2, lambda s: (s[0] + 1, jnp.round(s[1] @ params["b"] / 8)), (0, x))[1]
+
+    params = {"a": W, "b": integers(5, 5, seed=7)}
+    a, b = fp4(W), fp4(params["b"])
+    x = fp4(fp4(X) @ a) @ b / 8
+    for _ in range(4):
+        x = jnp.round(fp4(x) @ b / 8)
+    equal(quantized(call, FP4)(params, X), x)
+    table = hu.explain(call, FP4, args=(params, X))
+    assert list(table.index) == ["a", "b", "b#1", "b#2"]
+    assert table["turns"].fillna(0).tolist() == [1, 1, 2, 0]
+
+
+def test_scan_equals_its_turns():
+    params, x = {"layers": {"kernel": integers(3, 8, 8, seed=1)}}, integers(4, 8)
+    e = integers(4, 8, seed=9)
+
+    def unrolled(params, x):
+        for k in range(3):
+            x = x @ params["layers"]["kernel"][k] / 64
+        return x
+
+    equal(*(gradients(quantized(fn, FP4), e, params, x) for fn in (trunk, unrolled)))
+
+
+def test_turns_draw_their_own_words():
+    """Product k of a layer, whether of a turn of a loop or of a call, draws from stream 16 (operand + 8 k)."""
+
+    def looped(w, xs):
+        return lax.scan(lambda c, x: (c, (x @ w, 2 * (x @ w))), 0, xs)[1]
+
+    xs = integers(3, 4, 8)
+    words = np.array(seed_words(7, "w"), np.uint32)
+
+    def expected(k, x):
+        a, b = (
+            rounded(t, rounding="stochastic", seed=words, step=5, stream=16 * (operand + 8 * k))
+            for operand, t in ((1, x), (2, W.T))
+        )
+        return a @ b.T
+
+    found = quantized(looped, SR)(W, xs, seed=7, step=5)
+    equal(found[0], jnp.stack([expected(2 * k, x) for k, x in enumerate(xs)]))
+    equal(found[1], jnp.stack([2 * expected(2 * k + 1, x) for k, x in enumerate(xs)]))
+
+
+def test_turns_of_a_while_loop_differ():
+    def call(w, x):
+        def turn(state):
+            k, ys = state
+            return k + 1, ys.at[k].set(x @ w)
+
+        return lax.while_loop(lambda state: state[0] < 3, turn, (0, jnp.zeros((3, 6, 5))))[1]
+
+    found = quantized(call, SR)(W, X)
+    assert not np.array_equal(found[0], found[1])
+    assert not np.array_equal(found[1], found[2])
+    equal(found, quantized(call, SR)(W, X))
+
+
+def test_branches_and_seeds():
+    """The seed may be a number, words or a key, the step traced; each draws anew."""
+    q = quantized(product, SR)
+    runs = [q(W, X), q(W, X, seed=1), q(W, X, step=1), q(W, X, seed=jax.random.key(3)), q(W, X, seed=2**40)]
+    assert len({np.asarray(y).tobytes() for y in runs}) == 5
+    equal(jax.jit(lambda s: q(W, X, seed=s, step=s))(jnp.uint32(1)), q(W, X, seed=1, step=1))
+    equal(q(W, X, seed=np.array([1, 0], np.uint32)), q(W, X, seed=1))
+
+
+def test_checkpoint_draws_the_same_again():
+    def block(w, x):
+        return (x @ w) ** 2
+
+    noisy = Recipe(fprop_x=SR.fprop_x)
+    found = [gradients(quantized(fn, noisy), E, W, X) for fn in (block, jax.checkpoint(block))]
+    equal(*found)
+    equal(found[0][1][0], X.T @ (2 * quantized(product, noisy)(W, X) * E))
+
+
+def test_policies_of_checkpoints_are_kept():
+    saved = jax.checkpoint_policies.save_only_these_names("kept")
+
+    def call(w, x):
+        return jax.checkpoint(lambda x: (x @ w) ** 2, policy=saved, prevent_cse=False)(x)
+
+    def checkpoints(jaxpr):
+        inner = [each for e in jaxpr.eqns for part in jaxprs_in_params(e.params) for each in checkpoints(part)]
+        return [e.params for e in jaxpr.eqns if "policy" in e.params] + inner
+
+    (found,) = checkpoints(jax.make_jaxpr(quantized(call, FP4))(W, X).jaxpr)
+    assert found["policy"] is saved
+    assert not found["prevent_cse"]
+
+
+# ---------------------------------------------------------------- functions with rules of their own
+
+
+@jax.custom_vjp
+def own(x, w):
+    return x @ w
+
+
+def _own_bwd(kept, e):
+    x, w = kept
+    return e @ w.T, jax.vjp(lambda w: x @ w, w)[1](e)[0]
+
+
+own.defvjp(lambda x, w: (x @ w, (x, w)), _own_bwd)
+
+
+def test_a_rule_of_its_own_is_quantized_too():
+    call = {"own": lambda w, x: own(x, w), "plain": product}
+    for recipe in (FP4, FP4.with_(dgrad_w=Quantizer("int3", source="quantized"), wgrad_x=Quantizer(source="quantized"))):
+        equal(*(gradients(quantized(fn, recipe), E, W, X) for fn in call.values()))
+    table = hu.explain(call["own"], FP4, args=(W, X))
+    assert table["part"].tolist() == ["forward", "forward", "dgrad", "wgrad"]
+    assert table["parameter"].tolist() == ["w"] * 4
+
+
+def test_transforms_in_a_rule_of_its_own():
+    """A gradient with respect to a transformed operand is taken back."""
+    how = {"fmt": "fp4_e2m1", "transform": "hadamard16", "gradient": "identity"}
+    forward, backward = Quantizer(**how), Quantizer(**how, source="quantized")
+    recipe = Recipe("turned", forward, forward, forward, backward, forward, backward)
+    w, x, e = integers(16, 16, seed=1), integers(16, 16), integers(16, 16, seed=2)
+    equal(*(gradients(quantized(fn, recipe), e, w, x) for fn in (product, lambda w, x: own(x, w))))
+
+
+def test_a_rule_with_batch_axes():
+    @jax.custom_vjp
+    def mine(a, b):
+        return a @ b
+
+    mine.defvjp(lambda a, b: (a @ b, (a, b)), lambda kept, e: (e @ kept[1].mT, kept[0].mT @ e))
+    w, x, e = integers(2, 8, 5, seed=1), integers(2, 6, 8), integers(2, 6, 5, seed=2)
+    q = [quantized(fn, [("type:matmul", FP4)]) for fn in (lambda w, x: mine(x, w), product)]
+    equal(*(gradients(each, e, w, x) for each in q))
+
+
+def test_a_jvp_of_its_own():
+    @jax.custom_jvp
+    def mine(x, w):
+        return x @ w
+
+    mine.defjvp(lambda p, t: (mine(*p), t[0] @ p[1] + p[0] @ t[1]))
+    equal(gradients(quantized(lambda w, x: mine(x, w), FP4), E, W, X), gradients(quantized(product, FP4), E, W, X))
+
+
+def test_rules_without_products_are_kept():
+    def call(w, x):
+        return jax.nn.relu(x @ w), jax.nn.silu(x @ w)
+
+    text = str(jax.make_jaxpr(quantized(call, FP4))(W, X))
+    assert "custom_jvp_call" in text
+    assert "name=relu" in text
+
+
+# ---------------------------------------------------------------- transformations of the result
+
+
+def test_transformations():
+    q = quantized(product, FP4)
+    xs = integers(3, 6, 8, seed=8)
+    equal(jax.vmap(q, (None, 0))(W, xs), jnp.stack([fp4(x) @ fp4(W) for x in xs]))
+    rows = jax.jit(jax.vmap(jax.grad(lambda w, x: q(w, x).sum()), (None, 0)))(W, xs)
+    equal(rows, jnp.stack([fp4(x).T @ jnp.ones((6, 5)) for x in xs]))
+    found = lax.scan(lambda w, x: (w + 1, q(w, x)), W, xs)[1]
+    equal(found, jnp.stack([fp4(x) @ fp4(W + k) for k, x in enumerate(xs)]))
+
+
+def test_members_of_a_vmap_draw_their_own_words():
+    found = jax.vmap(quantized(product, SR), (None, 0))(W, jnp.stack([X, X]))
+    assert not np.array_equal(found[0], found[1])
+
+
+def test_a_training_loop_in_one_program():
+    def loss(params, x, y):
+        return ((jnp.tanh(x @ params["0"]["w"]) @ params["1"]["w"] - y) ** 2).mean()
+
+    params = {"0": {"w": 0.3 * integers(8, 16, seed=1)}, "1": {"w": 0.1 * integers(16, 3, seed=2)}}
+    x, y = integers(32, 8), integers(32, 3, seed=4, largest=1)
+    q = quantized(loss, SR)
+
+    @jax.jit
+    def train(params):
+        def step(params, k):
+            value, gradient = jax.value_and_grad(q)(params, x, y, step=k)
+            return jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient), value
+
+        return lax.scan(step, params, jnp.arange(20))
+
+    losses = train(params)[1]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_calls_are_compiled_once():
+    fn, calls = counted(product)
+    q = quantized(fn, FP4)
+    for step in range(3):
+        q(W, X, step=step, seed=step)
+    assert len(calls) == 1
+    q(W, X[:3])
+    assert len(calls) == 2
+
+
+def test_static_arguments():
+    def call(params, x, depth, *, activation, scale):
+        for _ in range(depth):
+            x = activation(x @ params["w"])
+        return x * scale if scale.ndim == 0 else None
+
+    w = integers(8, 8)
+    q = quantized(call, FP4)
+    equal(q({"w": w}, X, 2, activation=jnp.round, scale=2.0), 2 * fp4(fp4(X) @ fp4(w)) @ fp4(w))
+    with pytest.raises(TypeError, match="that can be hashed among the arguments, got bytearray"):
+        q({"w": w}, X, bytearray(b"x"), activation=jnp.round, scale=2.0)
+
+
+def test_donated_arguments():
+    w = integers(8, 8, seed=3)
+    q = jax.jit(quantized(product, FP4), donate_argnums=1)
+    equal(q(w, X + 0), fp4(X) @ fp4(w))
+
+
+def test_schedules_change_in_one_program():
+    fn, calls = counted(product)
+    recipe = FP4.with_(schedule=((2, Recipe()), (4, FP4.with_(fprop_w=Quantizer()))))
+    q = quantized(fn, recipe)
+    plain, other = X @ W, fp4(X) @ W
+    for step, expected in enumerate([fp4(X) @ fp4(W)] * 2 + [plain] * 2 + [other] * 2):
+        equal(q(W, X, step=step), expected)
+    assert len(calls) == 1
+    grads = jax.jit(lambda k: jax.grad(lambda w: q(w, X, step=k).sum())(W))
+    equal(grads(1), fp4(X).T @ jnp.ones((6, 5)))
+    equal(grads(2), X.T @ jnp.ones((6, 5)))
+
+
+# ---------------------------------------------------------------- torch
+
+
+def test_the_same_as_torch():
+    """Layers of one name draw the same words: values and gradients agree bit for bit where products are exact."""
+    torch = pytest.importorskip("torch")
+
+    def mlp(params, x):
+        for name in ("0", "2"):
+            x = x @ params[name]["weight"].T
+            x = jax.nn.relu(x) if name == "0" else x
+        return x
+
+    weights = {"0": integers(16, 8, seed=1, largest=2), "2": integers(4, 16, seed=2, largest=2)}
+    x, e = integers(6, 8), integers(6, 4, seed=3)
+    model = torch.nn.Sequential(torch.nn.Linear(8, 16, False), torch.nn.ReLU(), torch.nn.Linear(16, 4, False))
+    with torch.no_grad():
+        for name, w in weights.items():
+            model[int(name)].weight.copy_(torch.tensor(np.asarray(w)))
+    hu.quantize_(model, ALL_SR, seed=11)
+    given = torch.tensor(np.asarray(x), requires_grad=True)
+    params = {name: {"weight": w} for name, w in weights.items()}
+    q = quantized(mlp, ALL_SR)
+
+    @jax.jit
+    def run(step):
+        value, pull = jax.vjp(lambda params, x: q(params, x, seed=11, step=step), params, x)
+        return value, pull(e)
+
+    for step in range(2):
+        model.zero_grad()
+        given.grad = None
+        found = model(given)
+        found.backward(torch.tensor(np.asarray(e)))
+        value, (to_params, to_x) = run(step)
+        equal(value, jnp.asarray(found.detach().numpy()))
+        equal(to_x, jnp.asarray(given.grad.numpy()))
+        for name in weights:
+            equal(to_params[name]["weight"], jnp.asarray(model[int(name)].weight.grad.numpy()))
+        hu.advance_(model)
+
+
+# ---------------------------------------------------------------- state
+
+
+DELAYED = hu.recipe("fp8_delayed")
+DELAYED_FORWARD = Recipe(fprop_x=DELAYED.fprop_x, fprop_w=DELAYED.fprop_w)
+
+
+def test_delayed_scales():
+    """The gradient of a history is what the step has seen, and the next step's scales come from it."""
+    q = quantized(product, DELAYED)
+    state = q.init(W, X)
+    assert jax.tree.map(jnp.shape, state) == {"history": {"w": (6, 16)}}
+    seen = jax.jit(jax.grad(lambda w, s: (q(w, X, state=s) * E).sum(), argnums=(0, 1)))(W, state)[1]
+    state = q.advance(state, seen)
+    largest = [float(jnp.abs(t).max()) for t in (X, W, E, W, E, X)]
+    equal(state["history"]["w"][:, 0], jnp.array(largest))
+    equal(state["history"]["w"][:, 1:], jnp.zeros((6, 15)))
+    later = q(W, 2 * X, state=state)
+    scaled, weights = (rounded(t * (448 / m), "fp8_e4m3") / (448 / m) for t, m in zip((2 * X, W), largest))
+    assert float(jnp.abs(scaled).max()) == largest[0]
+    np.testing.assert_allclose(later, scaled @ weights, rtol=1e-5)
+
+
+def test_state_inside_of_a_scan_has_a_row_for_each_turn():
+    params, x = {"layers": {"kernel": integers(3, 8, 8, seed=1)}}, integers(4, 8)
+    q = quantized(trunk, DELAYED_FORWARD)
+    state = q.init(params, x)
+    assert state["history"]["layers"].shape == (3, 6, 16)
+    seen = jax.jit(jax.grad(lambda s: q(params, x, state=s).sum()))(state)
+    weights = jnp.abs(params["layers"]["kernel"]).max((1, 2))
+    equal(q.advance(state, seen)["history"]["layers"][:, 1, 0], weights)
+
+
+def test_members_that_share_a_state_agree_on_the_largest():
+    q = quantized(product, DELAYED_FORWARD)
+    state, xs = q.init(W, X), jnp.stack([X, 3 * X, 2 * X])
+    seen = jax.jit(jax.grad(lambda s: jax.vmap(lambda x: q(W, x, state=s))(xs).sum()))(state)
+    equal(seen["history"]["w"][0, 0], jnp.abs(3 * X).max())
+    equal(seen["history"]["w"][1, 0], jnp.abs(W).max())
+    own = jax.jit(jax.vmap(lambda s, x: jax.grad(lambda s: q(W, x, state=s).sum())(s)))
+    states = jax.tree.map(lambda t: jnp.stack([t] * 3), state)
+    equal(own(states, xs)["history"]["w"][:, 0, 0], jnp.abs(xs).max((1, 2)))
+
+
+def test_learned_sizes():
+    q = quantized(product, "lsq")
+    state = q.init(W, X)
+    largest = [spec.largest for spec in (Operand(*each) for each in operands_of(hu.recipe("lsq"), "linear"))]
+    sizes = state["sizes"]["w"]
+    expected = [float(2 * jnp.abs(t).mean() / b**0.5) for t, b in zip((X, W), largest)]
+    np.testing.assert_allclose(sizes, expected, rtol=1e-5)
+    gradient = jax.jit(jax.grad(lambda s: (q(W, X, state=s) ** 2).sum()))(state)
+    assert (gradient["sizes"]["w"] != 0).all()
+    moved = q.advance(state, gradient, rate=0.01)["sizes"]["w"]
+    equal(moved, sizes - 0.01 * gradient["sizes"]["w"])
+    equal(q.advance(state, gradient), state)
+    equal(q(W, X, state=state), q(W, X, state={"sizes": {"w": jnp.zeros(2)}}))
+
+
+def test_no_state_where_none_is_needed():
+    q = quantized(product, FP4)
+    assert q.init(W, X) == {}
+    equal(q(W, X, state={}), q(W, X))
+    assert q.advance({}, {}) == {}
+
+
+# ---------------------------------------------------------------- several devices
+
+DEVICES = """
+import jax
+jax.config.update("jax_num_cpu_devices", 2)
+import warnings
+warnings.simplefilter("error")
+import jax.numpy as jnp
+import numpy as np
+from functools import partial
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+import halfulp as hu
+from halfulp.sim.quantized import quantized
+from halfulp.sim.operands import Operand, operands_of
+from halfulp.sim.quantizer import Quantizer
+from halfulp.sim.recipe import OPERANDS, Recipe
+
+rounded = lambda **how: Recipe(**dict.fromkeys(OPERANDS, Quantizer("fp4_e2m1", gradient="identity", **how)))
+NEAREST = rounded()
+SR = NEAREST.with_(fprop_x=Quantizer("fp4_e2m1", rounding="stochastic", gradient="identity"))
+mesh = Mesh(np.array(jax.devices()), ("data",))
+x = jnp.asarray(np.random.default_rng(0).integers(-7, 8, (8, 16)).astype(np.float32))
+w = jnp.asarray(np.random.default_rng(1).integers(-7, 8, (16, 4)).astype(np.float32))
+mapped = partial(jax.shard_map, mesh=mesh, in_specs=(P(), P("data")), out_specs=P("data"))
+
+def loss(fn, w):
+    return (fn(w, x) * jnp.arange(32.0).reshape(8, 4)).sum()
+
+def same(a, b):
+    assert np.array_equal(np.asarray(a), np.asarray(b)), (a, b)
+
+plain = lambda w, x: x @ w
+q = quantized(plain, NEAREST)
+for inside in (mapped(q), quantized(mapped(plain), NEAREST)):          # around and within
+    same(inside(w, x), q(w, x))
+    same(jax.jit(jax.grad(partial(loss, inside)))(w), jax.grad(partial(loss, q))(w))
+twice = jnp.concatenate([x[:4], x[:4]])
+for q in (mapped(quantized(plain, SR)), quantized(mapped(plain), SR), quantized(partial(jax.shard_map, mesh=mesh,
+          in_specs=(P(), P("data")), out_specs=P("data"), check_vma=False)(plain), SR)):
+    found = np.asarray(q(w, twice))
+    assert not np.array_equal(found[:4], found[4:])                    # shards draw words of their own
+assert np.isfinite(np.asarray(jax.grad(partial(loss, q))(w))).all()
+q = quantized(plain, SR)
+sharded = jax.device_put(x, NamedSharding(mesh, P("data")))
+same(jax.jit(q)(w, sharded), q(w, x))                                  # under jit the bits are those of one device
+try:
+    quantized(mapped(plain), "fp8_delayed")(w, x)
+except ValueError as error:
+    assert "shard_map" in str(error)
+print("done")
+"""
+
+
+def test_two_devices():
+    run = subprocess.run([sys.executable, "-c", DEVICES], capture_output=True, text=True, check=False)
+    assert run.stdout.strip() == "done", run.stderr[-3000:]
