@@ -88,6 +88,7 @@ from .sim.optimizers import settle as settle
 from .sim.orthogonal import orthogonalize as orthogonalize
 from .sim.oscillation import Freezing as Freezing
 from .sim.oscillation import Ramping as Ramping
+from .sim.probes import Probe as Probe
 from .sim.probes import watch as watch
 from .sim.quantized import quantized as quantized
 from .sim.quantizer import Quantizer as Quantizer
@@ -97,8 +98,11 @@ from .sim.recipe_cost import recipe_cost as recipe_cost
 from .sim.recipe_cost import recipe_costs as recipe_costs
 from .sim.recipes import list_recipes as list_recipes
 from .sim.recipes import recipe as recipe
+from .sim.recipes import uniform as uniform
 from .sim.rules import Rule as Rule
 from .sim.sensitivity import sensitivity as sensitivity
+from .sim.statistics import GradientStatistics as GradientStatistics
+from .sim.statistics import TensorStatistics as TensorStatistics
 from .sim.statistics import gradient_statistics as gradient_statistics
 from .sim.statistics import tensor_statistics as tensor_statistics
 from .sim.storage import Storage as Storage
@@ -107,6 +111,13 @@ from .sim.storages import storage as storage
 from .sim.store import StoreError as StoreError
 from .sim.stored import Stored as Stored
 from .sim.sweep import sweep as sweep
+from .sim.tasks.loading import list_tasks as list_tasks
+from .sim.tasks.loading import task as task
+from .sim.tasks.task import Task as Task
+from .sim.trainer import train as train
+from .sim.training import Run as Run
+from .sim.training import Trained as Trained
+from .sim.training import Training as Training
 from .sim.wrapping import advance_ as advance_
 from .sim.wrapping import after_step_ as after_step_
 from .sim.wrapping import check_finite as check_finite

@@ -147,15 +147,15 @@ def sweep(
 
     Example: halfulp sweep digits -f 'e[1-5]m[0-4]' -f 'int[2-8]' -f binary32 --seeds 3
     """  # fmt: skip
-    from .sim.settings import Settings
     from .sim.sweep import sweep as run_sweep
+    from .sim.training import Training
 
     runs = run_sweep(
         task,
         formats=formats or ["e[1-5]m[0-4]", "int[2-8]", "ternary", "binary32"],
         seeds=seeds,
         learning_rates=rates or [0.1],
-        settings=Settings(steps=steps),
+        training=Training(steps=steps),
         store=store,
         progress=not quiet,
     )

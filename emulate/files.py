@@ -2,10 +2,12 @@
 
 Each stream is a tensor of bytes named NAME.elements, NAME.scales, ...; ordinary arrays keep their own names. The
 metadata entry 'halfulp' is JSON: a version, and for each packed array its format, shape and dtype. A file that
-does not match its metadata is refused.
+does not match its metadata is refused. There is no second entry, because safetensors puts several in any order, and
+the same arrays should make the same file.
 """
 
 import json
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,11 @@ def save(path: str | Path, arrays: dict[str, Any]) -> Path:
         ModuleNotFoundError: safetensors is missing; the message says how to install it.
         OSError: a place that cannot be written.
     """
+    return write(path, arrays, {})
+
+
+def write(path: str | Path, arrays: Mapping[str, Any], more: Mapping[str, Any]) -> Path:
+    """`save`, with more entries of the JSON beside 'version' and 'packed', which `read` gives back."""
     safetensors = _safetensors()
     tensors: dict[str, Any] = {}
     packed: dict[str, Any] = {}
@@ -64,7 +71,7 @@ def save(path: str | Path, arrays: dict[str, Any]) -> Path:
             raise ValueError(f"{clash} would read as parts of the packed {name!r}; rename them")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"halfulp": json.dumps({"version": _VERSION, "packed": packed}, sort_keys=True)}
+    metadata = {"halfulp": json.dumps({**more, "version": _VERSION, "packed": packed}, sort_keys=True)}
     beside = path.with_name(path.name + ".part")
     try:
         safetensors.save_file(tensors, str(beside), metadata=metadata)
@@ -109,6 +116,11 @@ def load(path: str | Path, library: str = "numpy") -> dict[str, Any]:
         ValueError: an unknown library.
         FileNotFoundError: no file.
     """
+    return read(path, library)[0]
+
+
+def read(path: str | Path, library: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`load`, and the JSON of the file's metadata."""
     if library not in ("numpy", "torch", "jax"):
         raise ValueError(f"expected library 'numpy', 'torch' or 'jax', got {library!r}")
     path = Path(path)
@@ -117,12 +129,10 @@ def load(path: str | Path, library: str = "numpy") -> dict[str, Any]:
     if path.is_dir():
         raise FileError(f"{path} is a folder, expected a safetensors file")
     tensors, described = _read(path)
-    found: dict[str, Any] = {}
-    for name, entry in described.items():
-        found[name] = _packed(path, name, entry, tensors)
+    found = {name: _packed(path, name, entry, tensors) for name, entry in described["packed"].items()}
     if clash := set(found) & set(tensors):
         raise FileError(f"{path}: {sorted(clash)} are both packed and ordinary arrays")
-    return {name: _into(array, library) for name, array in (found | tensors).items()}
+    return {name: _into(array, library) for name, array in (found | tensors).items()}, described
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -139,13 +149,13 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if "halfulp" not in metadata:
         raise FileError(f"{path} has no halfulp metadata; read it with safetensors itself")
     try:
-        described = json.loads(metadata["halfulp"])
-        version, packed = described["version"], dict(described["packed"])
+        described = dict(json.loads(metadata["halfulp"]))
+        version, described["packed"] = described["version"], dict(described["packed"])
     except (json.JSONDecodeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise FileError(f"{path}: the halfulp metadata cannot be read ({error})") from error
     if version != _VERSION:
         raise FileError(f"{path} has version {version}, expected {_VERSION}; update halfulp")
-    return tensors, packed
+    return tensors, described
 
 
 def _packed(path: Path, name: str, entry: Any, tensors: dict[str, Any]) -> Packed:

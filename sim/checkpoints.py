@@ -46,7 +46,8 @@ def save_checkpoint(path: Path, key: str, step: int, arrays: Sequence[np.ndarray
             f"cannot write {path}: {error.strerror}; free space or pass another folder (the last checkpoint is kept)"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            temporary.unlink()
 
 
 def load_checkpoint(path: Path, key: str) -> tuple[int, list[np.ndarray]] | None:
@@ -58,7 +59,7 @@ def load_checkpoint(path: Path, key: str) -> tuple[int, list[np.ndarray]] | None
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             header: Any = json.loads(str(stored[_HEADER]))
             arrays = [stored[f"a{k}"] for k in range(header["arrays"])]
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, json.JSONDecodeError) as error:

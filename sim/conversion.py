@@ -35,7 +35,8 @@ def convert(model: Any, *, keep_decoded: bool = False, cross_attention: Sequence
 
     Weights that draw random numbers keep those of the present step. Weights stay floats, quantized in each call, where
     several products of a call draw anew, where a layer has a forward of its own, where max_norm changes an embedding,
-    and where a parametrization computes the weight. Call it inside of `torch.autocast` if the model is called there.
+    and where a parametrization or pruning computes the weight. Call it inside of `torch.autocast` if the model is
+    called there.
 
     Example:
         >>> import torch, halfulp
@@ -83,7 +84,7 @@ def save_model(model: Any, path: str | Path) -> Path:
 
     Raises:
         ValueError: a model that is not converted, or with extra state.
-        TypeError: no model, or a tensor of a dtype that NumPy does not have.
+        TypeError: no model, or a tensor of a dtype that NumPy or safetensors does not have.
         ModuleNotFoundError: safetensors is missing; the message says how to install it.
         OSError: a place that cannot be written.
     """

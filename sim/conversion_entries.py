@@ -1,6 +1,5 @@
 """What a file says of a converted model: its layers, their recipes, and how each weight is stored. No framework."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,16 +89,18 @@ class StoredModel:
         layers: by qualified name.
         shared: names of tensors that are another one, and the name of that.
         derived: names of buffers that are in the file and not in a state_dict, such as masks.
+        counting: modules in whose calls layers that draw random numbers count their products from 0.
         library: version of halfulp that wrote it.
     """
 
     layers: Mapping[str, StoredLayer]
     shared: Mapping[str, str]
     derived: tuple[str, ...]
+    counting: tuple[str, ...]
     library: str
 
-    def to_json(self) -> str:
-        """As JSON, which `from_json` reads; each recipe once."""
+    def to_table(self) -> dict[str, Any]:
+        """As what JSON holds, which `from_table` reads; each recipe once."""
         recipes: dict[str, dict[str, Any]] = {}
         layers = {}
         for name, layer in self.layers.items():
@@ -114,33 +115,29 @@ class StoredModel:
                 "kind": layer.kind, "role": layer.role, "recipe": key, "seed": list(layer.seed), "step": layer.step,
                 "must": layer.must, "projections": layer.projections, "weights": weights, "note": layer.note,
             }  # fmt: skip
-        return json.dumps(
-            {
-                "version": VERSION, "library": self.library, "recipes": recipes, "layers": layers,
-                "shared": dict(self.shared), "derived": list(self.derived),
-            },
-            sort_keys=True,
-        )  # fmt: skip
+        return {
+            "version": VERSION, "library": self.library, "recipes": recipes, "layers": layers,
+            "shared": dict(self.shared), "derived": list(self.derived), "counting": list(self.counting),
+        }  # fmt: skip
 
     @staticmethod
-    def from_json(text: str) -> "StoredModel":
-        """The model that `to_json` wrote.
+    def from_table(table: Any) -> "StoredModel":
+        """The model that `to_table` wrote.
 
         Raises:
-            ValueError: text that is no JSON, a newer version, or entries that make no sense.
+            ValueError: a newer version, or entries that make no sense.
         """
         try:
-            table = json.loads(text)
             version, library = table["version"], str(table["library"])
             if version != VERSION:
                 raise ValueError(f"version {version} of halfulp {library}, expected {VERSION}; update halfulp")
             recipes = {key: _recipe(key, each) for key, each in table["recipes"].items()}
             layers = {name: _layer(name, entry, recipes) for name, entry in table["layers"].items()}
             shared = {str(name): str(other) for name, other in table["shared"].items()}
-            derived = tuple(str(name) for name in table["derived"])
+            derived, counting = (tuple(str(name) for name in table[key]) for key in ("derived", "counting"))
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"its entries make no sense ({type(error).__name__}: {error})") from error
-        return StoredModel(layers, shared, derived, library)
+        return StoredModel(layers, shared, derived, counting, library)
 
 
 def _recipe(key: str, table: Any) -> Recipe:

@@ -132,6 +132,31 @@ def stored_bits(
     return StoredBits(bits.pop("elements"), sum(bits.values()))
 
 
+def weight_bits(fmt: "str | AnyFormat", shape: Sequence[int], along: tuple[int, ...] = ()) -> float:
+    """Storage bits of an element of a weight, with its share of scales.
+
+    Args:
+        fmt: a format or its name. A complex one stores a real matrix as its two widely-linear parts.
+        shape: of the weight.
+        along: axes that blocks run along; the format's own where there are none, or the weight has fewer axes.
+
+    Returns:
+        nan for a complex format of what is no matrix of even numbers of rows and columns, which it does not take.
+
+    Raises:
+        ValueError: as `stored_bits`.
+
+    Example:
+        >>> weight_bits("mxfp4", (64, 256)), weight_bits("phase", (64, 256))
+        (4.25, 1.0078125)
+    """
+    lengths = tuple(shape)
+    if isinstance(any_format(fmt), ComplexFormat) and (len(lengths) != 2 or any(length % 2 for length in lengths)):
+        return float("nan")
+    axis = along if along and len(lengths) > max(along) else None
+    return stored_bits(fmt, lengths, axis, matrix=True).total / max(prod(lengths), 1)
+
+
 def bit_operations(a: "str | AnyFormat", b: "str | AnyFormat", m: int, k: int, n: int, rule: str = "product") -> float:
     """Bit operations of a product of formats, scales aside.
 

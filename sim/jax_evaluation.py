@@ -31,12 +31,14 @@ class Traced(NamedTuple):
         seed: (2,) uint32 words of the user's seed. step: () uint32.
         counters: () uint32 turns of the loops around, from the outside in.
         state: by kind and slot, of this turn.
+        formats: what of the operands of a recipe is data, by its name.
     """
 
     seed: jax.Array
     step: jax.Array
     counters: tuple[Any, ...]
     state: dict[str, dict[str, Any]]
+    formats: dict[str, tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,11 +221,12 @@ def _shard_map(run: Evaluation, equation: Equation, operands: list[Any], traced:
         return tuple(run.run(params["jaxpr"], (), xs, traced, (*site, 0)))
 
     specs = (PartitionSpec(), *params["in_specs"])
+    traced = traced._replace(state=run.inside(traced.state, site))
     mapped = jax.shard_map(
         body, mesh=params["mesh"], in_specs=specs, out_specs=tuple(params["out_specs"]),
         check_vma=params["check_vma"], axis_names=params["newly_manual_axes"],
     )  # fmt: skip
-    return list(mapped(traced._replace(state={}), *operands))
+    return list(mapped(traced, *operands))
 
 
 PARTS: dict[str, Part] = {

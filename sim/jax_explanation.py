@@ -6,8 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..formats.catalogue import format as any_format
-from ..formats.scaled import ScaledFormat
+from .cost import weight_bits
 from .jax_rules import Row
 from .jax_wrapping import Quantized, program_of
 from .operands import Operand, operands_of
@@ -49,16 +48,8 @@ def _record(row: Row) -> tuple[Any, ...]:
     if recipe is not None and product.part == "forward":
         fmt = recipe.fprop_w.fmt
         along = Operand(*operands_of(recipe, product.kind)[1]).along
-        bits = float("nan") if fmt is None else bits_of(any_format(fmt), along, product.second)
+        bits = float("nan") if fmt is None else weight_bits(fmt, product.second, along)
     name = "" if recipe is None else recipe.name
     return (
         product.kind, product.part, path, str(product.scope), shapes, turns, name, fmt or "", bits, row.note
     )  # fmt: skip
-
-
-def bits_of(fmt: Any, along: tuple[int, ...], shape: tuple[int, ...]) -> float:
-    """Bits of an element of a weight, with its share of scales, in blocks along those axes."""
-    if isinstance(fmt, ScaledFormat) and along and len(shape) > max(along):
-        fmt = fmt.along(along)
-    counted = getattr(fmt, "bits_per_element", None)
-    return float(fmt.bits) if counted is None else float(counted(shape))

@@ -2,7 +2,8 @@
 
 XLA flushes subnormals, divides by way of reciprocals and fuses products into sums, so that whatever decides a bit goes
 through the integer arithmetic of `emulate.arithmetic`; products of sums are hidden from the sums behind an integer
-operation that only NaN would notice.
+operation that only NaN would notice. Choices are made of bits, too: of the bits of a float that was just computed, LLVM
+makes a test for zero a comparison of floats, to which a subnormal is zero.
 """
 
 # ruff: noqa: D102 - the protocol in floats.py says what methods do
@@ -52,11 +53,17 @@ class JaxFloats:
         return jnp.asarray(value, like.dtype)
 
     def where(self, condition: jax.Array, a: Any, b: Any) -> jax.Array:
-        return jnp.where(condition, a, b)
+        like = a if isinstance(a, jax.Array) else b
+        a, b = (bits_in(_layout(like), x if isinstance(x, jax.Array) else self.number(x, like)) for x in (a, b))
+        return backend.floats(_layout(like), jnp.where(condition, a, b))
 
     def plus(self, a: jax.Array, b: jax.Array) -> jax.Array:
         xp, layout, a, b = _apart(a, b)
         return backend.floats(layout, arithmetic.plus(xp, layout, a, b))
+
+    def minus(self, a: jax.Array, b: jax.Array) -> jax.Array:
+        xp, layout, a, b = _apart(a, b)
+        return backend.floats(layout, arithmetic.minus(xp, layout, a, b))
 
     def times(self, a: jax.Array, b: jax.Array) -> jax.Array:
         xp, layout, a, b = _apart(a, b)
@@ -114,8 +121,8 @@ class JaxFloats:
         return jnp.concatenate(list(parts), axis)
 
     def ordered(self, t: jax.Array) -> jax.Array:
-        _, layout, bits = _apart(t)
-        return _flipped(layout, bits)
+        xp, layout, bits = _apart(t)
+        return _flipped(layout, xp.where((bits & layout.magnitude_mask) > layout.infinity, layout.nan, bits))
 
     def unordered(self, keys: jax.Array, like: jax.Array) -> jax.Array:
         return backend.floats(_layout(like), _flipped(_layout(like), keys))
@@ -126,8 +133,8 @@ class JaxFloats:
     def clip(self, t: jax.Array, low: Any, high: Any) -> jax.Array:
         return jnp.clip(t, low, high)
 
-    def tanh(self, t: jax.Array) -> jax.Array:
-        return jnp.tanh(t)
+    def cosh(self, t: jax.Array) -> jax.Array:
+        return jnp.cosh(t)
 
 
 def _layout(t: jax.Array) -> Layout:

@@ -24,11 +24,12 @@ def multiply(
     sizes: Any = None,
     largest: Any = None,
     precision: Any = None,
+    formats: tuple[Any, ...] = (None,) * 6,
 ) -> jax.Array:
     """A product, all its operands quantized.
 
     Args:
-        a, b, kind, seed, step, call, sizes, largest, precision: as `quantized_product` takes them.
+        a, b, kind, seed, step, call, sizes, largest, precision, formats: as `quantized_product` takes them.
         plan: of a recipe, see `plan.plan_of`.
         name: what messages begin with.
 
@@ -54,6 +55,7 @@ def multiply(
     found = quantized_product(
         a, b, kind, of.specs, seed, step, sizes=sizes, starts=starts, largest=largest, unit=read.unit,
         call=call if read.random else 0, precision=precision, refusal=f"{name}: {refusal}" if refusal else "",
+        formats=formats,
     )  # fmt: skip
     found = _cropped(found, kind, m, n)
     found = found.reshape(*shape[:-1], n) if kind[0] == "linear" else found

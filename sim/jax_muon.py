@@ -28,7 +28,7 @@ def scale_by_polar_express(
 
     The last axis of a parameter is its outputs. Arguments as in `optimizers.muon`.
     """
-    check_muon(steps, fmt, method, adjust)
+    check_muon(0.0, momentum, 0.0, steps=steps, fmt=fmt, method=method, adjust=adjust)
 
     def init(params: Any) -> MuonState:
         for p in jax.tree.leaves(params):
@@ -55,5 +55,6 @@ def muon(
     lr: Any = 0.02, momentum: Any = 0.95, nesterov: bool = True, weight_decay: Any = 0.0, **settings: Any
 ) -> optax.GradientTransformationExtraArgs:
     """See `optimizers.muon`."""
+    check_muon(lr, momentum, weight_decay, **settings)
     parts = [scale_by_polar_express(momentum, nesterov=nesterov, **settings), optax.add_decayed_weights(weight_decay)]
     return optax.chain(*parts, optax.scale_by_learning_rate(lr))

@@ -13,6 +13,8 @@ BOXES = ("value", "raw_value")
 COLLECTION = "params"
 """What Flax calls the parameters among its variables; no part of a layer's name."""
 
+MARK = "halfulp_quantized"
+"""The scope of names of products that are quantized."""
 RULE = "rule"
 """What stands for a transformation where a function has its own rule for derivatives."""
 
@@ -143,4 +145,4 @@ class Scope(NamedTuple):
         return Scope((*self.names, *names), self.gradient if kept else found or self.gradient)
 
     def __str__(self) -> str:
-        return ".".join(self.names)
+        return ".".join(name for name in self.names if name != MARK)

@@ -1,6 +1,5 @@
 """optax transformations whose weights, gradients and states are kept in formats; see `update_rules`."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -8,12 +7,12 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from .compensation import Momentum
+from .jax_compensation import check_momentum, momentum_of
 from .jax_muon import muon as muon
 from .jax_muon import scale_by_polar_express as scale_by_polar_express
 from .namespace import Plain
 from .storage import ALIASES, Storage
-from .update_rules import Held, Tensor, begin, check_fit, check_states, end, first, nothing_covered
+from .update_rules import Held, Tensor, begin, check_fit, check_state, check_states, end, first, nothing_covered
 
 _BITS = {4: jnp.int32, 8: jnp.int64}
 _NARROW = {"float16": (5, 10), "bfloat16": (8, 7)}
@@ -77,6 +76,11 @@ def _narrowed(a: Any, dtype: Any) -> Any:
     return a if bits is None else lax.reduce_precision(a, *bits)
 
 
+def _as_kept(state: Any) -> Any:
+    """A state in float32 or float64, with the values it has in its own dtype."""
+    return _narrowed(_wide(state), state.dtype)
+
+
 def _tensors(params: Any, storage: Storage, seed: int) -> list[Tensor | None]:
     """What is fixed of each parameter; None where it is left alone."""
     leaves = jax.tree.leaves(params)
@@ -114,7 +118,7 @@ class Wrapped(NamedTuple):
             work[k], memory[k] = held.updated, {**held.memory, **_rest(self.storage, held.weights, wide)}
         inner = self.inner.init(jax.tree.unflatten(tree, work))
         if self.storage.compensation:
-            _momentum(inner, 1)
+            check_momentum(self.inner, jax.tree.unflatten(tree, work), _places)
         return LowPrecisionState(inner, jnp.zeros((), jnp.int32), jax.tree.unflatten(tree, map(Memory, memory)))
 
     def update(self, updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, LowPrecisionState]:
@@ -153,14 +157,16 @@ class Wrapped(NamedTuple):
         """What is kept of each parameter after the step, and the state of the wrapped transformation."""
         places = _places(inner, params)
         check_states(self.storage, {name for name, _ in places}, "this transformation")
-        momentum = _momentum(inner, state.steps + 1) if self.storage.compensation else None
+        momentum = momentum_of(inner, state.steps + 1) if self.storage.compensation else None
         (new, tree), old = jax.tree.flatten(inner), jax.tree.leaves(state.inner)
         found: list[Held | None] = [None] * len(held)
         for k, tensor in enumerate(tensors):
             if tensor is None:
                 continue
             mine = {name: place for (name, leaf), place in places.items() if leaf == k}
-            states = {name: (old[place], new[place]) for name, place in mine.items()}
+            for name, place in mine.items():
+                check_state(tensor, name, new[place].dtype.name)
+            states = {name: (_as_kept(old[place]), _as_kept(new[place])) for name, place in mine.items()}
             found[k], kept = end(xp, tensor, held[k], after[k], states, state.steps, momentum)
             for name, place in mine.items():
                 new[place] = kept[name].astype(new[place].dtype)
@@ -230,6 +236,8 @@ def _places(state: Any, params: Any) -> dict[tuple[str, int], int]:
     """Where states of the parameters are among the leaves of an optimizer's state, by name and number of the parameter.
 
     A leaf belongs to the parameter whose path ends its own, and whose shape it has; before that path comes its name.
+
+    Others of the same name are called 'momentum#2' and so on.
     """
     paths = [(jax.tree_util.keystr(path), jnp.shape(p)) for path, p in jax.tree_util.tree_leaves_with_path(params)]
     numbers = {of: k for k, of in enumerate(paths)}
@@ -241,36 +249,11 @@ def _places(state: Any, params: Any) -> dict[tuple[str, int], int]:
             number = numbers.get((jax.tree_util.keystr(path[k:]), jnp.shape(leaf)))
             if number is not None:
                 name = str(getattr(path[k - 1], "name", getattr(path[k - 1], "key", "")))
-                found.setdefault((ALIASES.get(name, name), number), place)
+                name, again = ALIASES.get(name, name), 1
+                key = name, number
+                while key in found:
+                    again += 1
+                    key = f"{name}#{again}", number
+                found[key] = place
                 break
     return found
-
-
-def _injected(state: Any) -> Iterator[dict[str, Any]]:
-    """The hyperparameters of all `optax.inject_hyperparams` in a state."""
-    if hasattr(state, "hyperparams"):
-        yield state.hyperparams
-    elif isinstance(state, tuple | list):
-        for part in state:
-            yield from _injected(part)
-    elif isinstance(state, dict):
-        yield from _injected(list(state.values()))
-
-
-def _momentum(state: Any, count: Any) -> Momentum:
-    """What ECO needs to know.
-
-    Raises:
-        ValueError: not `optax.inject_hyperparams` of SGD with momentum, Adam or AdamW.
-    """
-    found = list(_injected(state))
-    if len(found) == 1 and "learning_rate" in found[0]:
-        given = found[0]
-        if "momentum" in given:
-            return Momentum(given["learning_rate"], given["momentum"])
-        if {"b1", "b2", "eps"} <= set(given):
-            return Momentum(given["learning_rate"], given["b1"], second=(given["b2"], given["eps"], count))
-    raise ValueError(
-        "compensation 'eco' reads learning rate and momentum of SGD, Adam or AdamW from optax.inject_hyperparams; "
-        "write optax.inject_hyperparams(optax.sgd)(learning_rate=0.1, momentum=0.9), or use rounding='stochastic'"
-    )

@@ -14,9 +14,10 @@ from jax import lax
 
 from ..emulate.units.accumulator import Accumulator
 from ..emulate.units.matmul import matmul
-from .floats import is_zero
+from .floats import vanishes
 from .jax_floats import FLOATS
 from .jax_operands import (
+    OperandData,
     Spec,
     estimated,
     first_size,
@@ -26,6 +27,7 @@ from .jax_operands import (
     rotated,
     step_gradient,
 )
+from .jax_shards import alike, largest_of_shards
 from .operands import Operand
 
 Kind: TypeAlias = tuple[Any, ...]
@@ -52,11 +54,15 @@ class Static(NamedTuple):
 
 
 class Random(NamedTuple):
-    """Where random words come from: (2,) uint32 seed, () step, () number of the product; the transforms' too."""
+    """Where random words come from: (2,) uint32 seed, () step, () number of the product; the transforms' too.
+
+    And what of the six operands is data; None for those that are not.
+    """
 
     seed: jax.Array
     step: jax.Array
     call: jax.Array
+    formats: tuple[OperandData | None, ...]
 
 
 class Sizes(NamedTuple):
@@ -67,7 +73,7 @@ class Sizes(NamedTuple):
 
     def taken(self) -> jax.Array:
         """The step sizes of this call."""
-        return jnp.where(is_zero(FLOATS, self.given), self.first, self.given)
+        return jnp.where(vanishes(FLOATS, self.given), self.first, self.given)
 
 
 class Kept(NamedTuple):
@@ -131,12 +137,13 @@ def _forward(static: Static, a: Any, b: Any, random: Random, sizes: Any, largest
     """The product, and what backward reads of it."""
     first, second = (Operand(*spec) for spec in static.specs[:2])
     states = _states(static.specs, None if sizes is None else sizes.taken(), largest)
-    seed, step, call = random
-    a_rotated, b_rotated = (rotated(t, spec, seed, step) for t, spec in zip((a, b), static.specs))
-    a_values, a_scale = quantized(a_rotated, static.specs[0], seed, step, states[0], call)
-    b_values, b_scale = quantized(b_rotated, static.specs[1], seed, step, states[1], call)
+    seed, step, call, (a_data, b_data, *_) = random
+    a_rotated = rotated(a, static.specs[0], seed, step, data=a_data)
+    b_rotated = rotated(b, static.specs[1], seed, step, data=b_data)
+    a_values, a_scale = quantized(a_rotated, static.specs[0], seed, step, states[0], call, a_data)
+    b_values, b_scale = quantized(b_rotated, static.specs[1], seed, step, states[1], call, b_data)
     found = _unscaled(product(a_values, b_values, static), first, second)
-    a_read, b_read = reads_values(first, a_scale), reads_values(second, b_scale)
+    a_read, b_read = reads_values(first, a_scale, a_data), reads_values(second, b_scale, b_data)
     a_taken, b_taken = (Operand(*static.specs[k]).quantized for k in (5, 3))
     kept = Kept(
         a if not a_taken or a_read else None,
@@ -196,12 +203,12 @@ def _bwd(static: Static, kept: Kept, e: jax.Array) -> tuple[Any, ...]:
     left, right = _backward_operands(static, kept, e, kept.a_values if a_taken else kept.a, 4, seen)
     gradient = _unscaled(weight_gradient(left, right, b_like, static), Operand(*specs[4]), Operand(*specs[5]))
     found_b, step_b = _to_input(static, kept, gradient, 1, a_taken)
-    found_sizes = (
-        None
-        if kept.sizes is None
-        else Sizes(jnp.stack([step_a, step_b]).astype(kept.sizes.given.dtype), jnp.zeros_like(kept.sizes.first))
-    )
-    found_seen = None if kept.seen is None else jnp.stack([*kept.seen, *(seen[k] for k in range(2, 6))])
+    found_sizes = found_seen = None
+    if kept.sizes is not None:
+        taught = jnp.stack([step_a, step_b]).astype(kept.sizes.given.dtype)
+        found_sizes = Sizes(taught, jnp.zeros_like(kept.sizes.first))
+    if kept.seen is not None:
+        found_seen = largest_of_shards(jnp.stack([*kept.seen, *(seen[k] for k in range(2, 6))]), kept.largest)
     return found_a.astype(a_like.dtype), found_b.astype(b_like.dtype), None, found_sizes, found_seen
 
 
@@ -210,11 +217,11 @@ def _backward_operands(
 ) -> list[jax.Array]:
     """Operands k and k + 1, of a backward product, rotated and quantized; their largest magnitudes into `seen`."""
     states, found = _states(static.specs, None, kept.largest), []
-    seed, step, call = kept.random
+    seed, step, call, formats = kept.random
     for i, t in ((k, e), (k + 1, other)):
-        turned = rotated(t, static.specs[i], seed, step)
+        turned = rotated(t, static.specs[i], seed, step, data=formats[i])
         seen[i] = _seen(turned, Operand(*static.specs[i]))
-        found.append(quantized(turned, static.specs[i], seed, step, states[i], call)[0])
+        found.append(quantized(turned, static.specs[i], seed, step, states[i], call, formats[i])[0])
     return found
 
 
@@ -226,16 +233,17 @@ def _to_input(static: Static, kept: Kept, gradient: jax.Array, k: int, turned: b
     """
     spec, of = static.specs[k], Operand(*static.specs[k])
     t, values, scale = ((kept.a, kept.a_values, kept.a_scale), (kept.b, kept.b_values, kept.b_scale))[k]
-    seed, step, _ = kept.random
-    if not reads_values(of, scale):
-        return rotated(gradient, spec, seed, step, inverse=True) if turned else gradient, jnp.zeros(())
-    inner = gradient if turned else rotated(gradient, spec, seed, step)
-    inside = rotated(t, spec, seed, step)
-    found = estimated(inner, inside, values, scale, spec, seed, step)
+    seed, step, _, formats = kept.random
+    turn = partial(rotated, spec=spec, seed=seed, step=step, data=formats[k])
+    if not reads_values(of, scale, formats[k]):
+        return turn(gradient, inverse=True) if turned else gradient, jnp.zeros(())
+    inner = gradient if turned else turn(gradient)
+    inside = turn(t)
+    found = estimated(inner, inside, values, scale, spec, seed, step, formats[k])
     taught = jnp.zeros(())
     if scale is not None and of.scaling[0] == "learned":
         taught = step_gradient(inner, inside, values, scale, spec)
-    return rotated(found, spec, seed, step, inverse=True), taught
+    return turn(found, inverse=True), taught
 
 
 _product.defvjp(_fwd, _bwd)
@@ -256,6 +264,7 @@ def quantized_product(
     call: Any = 0,
     precision: Any = None,
     refusal: str = "",
+    formats: tuple[OperandData | None, ...] = (None,) * 6,
 ) -> jax.Array:
     """The product of two arrays, all six operands of forward and backward quantized.
 
@@ -271,17 +280,24 @@ def quantized_product(
         starts: (2,) what to take where a size is 0, its gradient going to that 0; by default `initial_sizes`.
         largest: (6,) float32 largest magnitudes of earlier steps, for delayed scaling; 0 where there are none yet. Its
             cotangent is no derivative: it holds the largest finite magnitudes of this step.
+            Inside of a loop pass one row for each turn, since cotangents of what turns have in common add up.
         unit: settings of an accumulator as (name, value) pairs; empty for XLA's own product.
         precision: as `jax.lax.dot_general` takes it.
         refusal: what is wrong with the shapes of the backward products, raised as a ValueError where they are taken.
+        formats: what of each operand is data, in the place of what its spec says; None for nothing.
+
+    Returns:
+        The product in the dtype of `jax.lax.dot_general`. It has gradients in reverse mode; both backward products are
+        computed with their operands quantized, and XLA leaves out what nothing reads. Members of a `jax.vmap` that
+        share a seed draw random words of their own.
     """
     rows = a.reshape(-1, a.shape[-1]) if kind[0] == "linear" else a
-    random = Random(
-        jnp.asarray(seed).astype(jnp.uint32), jnp.asarray(step).astype(jnp.uint32), jnp.asarray(call).astype(jnp.uint32)
-    )
+    seed, step, call = (jnp.asarray(word).astype(jnp.uint32) for word in (seed, step, call))
+    random = Random(seed, step, call, formats)
     if sizes is not None:
         first = initial_sizes(rows, b, specs) if starts is None else starts
         sizes = Sizes(sizes, first.astype(sizes.dtype))
+    rows, b, sizes = alike(rows, b, sizes)
     found: Any = _product(Static(kind, specs, unit, precision, refusal), rows, b, random, sizes, largest)
     return found.reshape(*a.shape[:-1], b.shape[0]) if kind[0] == "linear" else found
 
@@ -291,4 +307,4 @@ def initial_sizes(a: jax.Array, b: jax.Array, specs: tuple[Spec, ...]) -> jax.Ar
 
     Source: arXiv:1902.08153, 2.1.
     """
-    return lax.stop_gradient(jnp.stack([first_size(t, spec) for t, spec in zip((a, b), specs)]))
+    return jnp.stack([first_size(lax.stop_gradient(t), spec) for t, spec in zip((a, b), specs)])

@@ -7,13 +7,12 @@ tensor whose largest magnitude is given, so that the scale is 1.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from ..emulate.scaled_tables import Structure, TracedScaled, structure_of, takes_amax
-from ..emulate.tables import TracedFormat, TracedRounding
 from ..emulate.traced import format_data, rounding_data
 from ..formats.catalogue import format as any_format
 from ..formats.complexes import ComplexFormat
@@ -23,29 +22,11 @@ from ..formats.registry import Format
 from ..formats.rounding import rounding as named_rounding
 from ..formats.scaled import ScaledFormat
 from ..formats.scaled_registry import scaled
+from .jax_operands import OperandData
 from .quantizer import Quantizer
 from .recipe import OPERANDS, Recipe
 
 _STRAIGHT = ("default", "identity", "clip")
-
-
-class OperandData(NamedTuple):
-    """What one operand of a recipe has of its own.
-
-    Fields:
-        fmt: its format. nearest, random: its deterministic and its stochastic rounding; None where no recipe of the
-            grid has one.
-        at_random: () bool, which of the two; None where there is one only.
-        turned: () bool, whether it is transformed; None where all or none are.
-        limit: () float32, the magnitude up to which gradients pass; None where all of them do.
-    """
-
-    fmt: TracedScaled | TracedFormat
-    nearest: TracedRounding | None
-    random: TracedRounding | None
-    at_random: Any
-    turned: Any
-    limit: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,29 +43,6 @@ class Shape:
     listed: bool
     scale_rounding: str | None
     source: str
-
-
-def uniform(fmt: Any, scale: bool = True) -> Recipe:
-    """All operands in one format, backward products with the values of the forward one.
-
-    Args:
-        fmt: a format or its name. scale: whether an unscaled one gets a scale for each tensor, so that its largest
-            magnitude meets the format's largest value; formats whose range is that of float32 need none.
-    """
-    found: Any = any_format(fmt)
-    if scale and isinstance(found, Format) and found.max < 2.0**100:
-        found = scaled(_narrow(found), block="tensor")
-    each, taken = Quantizer(found.spec), Quantizer(source="quantized")
-    of = dict.fromkeys(("fprop_x", "fprop_w", "dgrad_e", "wgrad_e"), each)
-    name = any_format(fmt).name if scale else f"{any_format(fmt).name}_unscaled"
-    return Recipe(name, **of, dgrad_w=taken, wgrad_x=taken, pad=True, source="one format for all operands")
-
-
-def _narrow(fmt: Format) -> Any:
-    """Integers without their most negative code, as scales per tensor have them."""
-    from ..formats.scaled_registry import per
-
-    return per(fmt, "tensor").element
 
 
 def shape_of(recipe: Recipe) -> tuple[Any, ...] | None:

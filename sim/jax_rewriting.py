@@ -16,8 +16,10 @@ from . import jax_state
 from .jax_canonical import Canonical
 from .jax_evaluation import Equation, Traced, bind
 from .jax_multiply import multiply
+from .jax_names import MARK
 from .jax_products import initial_sizes
 from .jax_rules import Row
+from .jax_shards import varying
 from .jax_sites import Product, Site
 from .operands import Operand, operands_of
 from .plan import KindPlan, Plan, plan_of
@@ -63,11 +65,14 @@ class Rewriting:
         form = _form(product, params, lhs, rhs)
         plan = plan_of(recipe)
         how = {"call": _call(product, traced), "precision": params["precision"]}
+        if recipe.name in traced.formats:
+            how["formats"] = traced.formats[recipe.name]
         place = (row.slot, _seed(product, traced, plan, operands), traced.step)
-        if product.part != "forward":
-            found = _backward(product, form, plan, place, how)
-        else:
-            found = self._forward(row, traced, form, plan, place, how)
+        with jax.named_scope(MARK):
+            if product.part != "forward":
+                found = _backward(product, form, plan, place, how)
+            else:
+                found = self._forward(row, traced, form, plan, place, how)
         return canonical.placed(form.back(found), params, dtype)
 
     def _forward(
@@ -76,6 +81,11 @@ class Rewriting:
         history = traced.state.get("history", {}).get(row.slot)
         sizes = traced.state.get("sizes", {}).get(row.slot)
         if history is not None:
+            if not all(_tracked(axis) for axis in jax.sharding.get_abstract_mesh().manual_axes):
+                raise ValueError(
+                    f"{row.slot}: the shards of jax.shard_map with check_vma=False cannot agree on the largest "
+                    "magnitudes of a step; leave that out, or use a recipe whose scales follow the data"
+                )
             how["largest"] = jax_state.largest_of(history, jax_state.probe_of(form.a, form.b))
         if not self.first or sizes is None:
             return multiply(form.a, form.b, form.kind, plan, *place, sizes=sizes, **how)
@@ -114,14 +124,13 @@ def _seed(product: Product, traced: Traced, plan: tuple[Any, ...], operands: Any
 def _manual_axes(operands: Any) -> list[str]:
     """The axes of `jax.shard_map` along which the shards of a product differ; all where JAX does not track them."""
     axes = jax.sharding.get_abstract_mesh().manual_axes
-    tracked = any(_varying(lax.axis_index(axis)) for axis in axes)
-    varying = frozenset().union(*(_varying(x) for x in operands))
-    return [axis for axis in axes if not tracked or axis in varying]
+    differing = frozenset[str]().union(*(varying(x) for x in operands))
+    return [axis for axis in axes if axis in differing or not _tracked(axis)]
 
 
-def _varying(x: Any) -> frozenset[str]:
-    kind: Any = jax.typeof(x)
-    return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else kind.vma
+def _tracked(axis: str) -> bool:
+    """Whether JAX tracks along which axes of `jax.shard_map` arrays vary: unless check_vma=False."""
+    return bool(varying(lax.axis_index(axis)))
 
 
 def _backward(product: Product, form: Canonical, plan: tuple[Any, ...], place: tuple[Any, ...], how: Any) -> jax.Array:

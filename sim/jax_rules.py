@@ -156,11 +156,7 @@ def _problem(product: Product, recipe: Recipe) -> str:
             "recipe.with_(bias=None), and hu.quantize on the bias in the function"
         )
     kept = [of.scaling.name for of in _quantizers(recipe.with_(schedule=())) if of.scaling.name in KEPT]
-    places = {
-        "while": "a while loop",
-        "custom": "a function with its own rule for derivatives",
-        "shard_map": "shard_map",
-    }
+    places = {"while": "a while loop", "custom": "a function with its own rule for derivatives"}
     around = [text for place, text in places.items() if place in product.inside]
     if kept and around:
         return (

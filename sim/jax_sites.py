@@ -13,7 +13,7 @@ from jax.extend.core import jaxprs_in_params
 
 from .jax_canonical import second_shape
 from .jax_derived import Derived
-from .jax_names import Path, Scope
+from .jax_names import MARK, Path, Scope
 from .jax_origins import CONSTANT, NOTHING, Origin, Role, as_weight
 
 Site: TypeAlias = tuple[int, ...]
@@ -40,7 +40,7 @@ class Product:
         shapes: of its operands. second: shape of the second factor as quantized products take it: w (n, k),
             b (..., k, n), or a kernel (o, i, ...).
         loops: lengths of the loops around it, from the outside in; 0 for a while loop.
-        inside: of what it is, among 'while', 'custom' and 'shard_map'; and 'batch groups' of such a convolution.
+        inside: of what it is, 'while' or 'custom'; 'batch groups' of such a convolution.
         stream: the name from which its random words come.
         first: its number among the products of that name, in the first turn of all loops.
         strides: what a turn of each loop adds to that.
@@ -179,7 +179,8 @@ def _product(equation: Equation, origins: Sequence[Origin], where: Where, owner:
     convolution = equation.primitive.name == "conv_general_dilated"
     batched = not convolution and bool(equation.params["dimension_numbers"][1][0])
     kind = "convolution" if convolution else "matmul" if batched else "linear"
-    found = _plain(equation, kind, where, _unsuited(a, b))
+    note = "quantized already, left alone" if MARK in where.scope.names else _unsuited(a, b)
+    found = _plain(equation, kind, where, note)
     cotangents = [origin.role is Role.COTANGENT for origin in origins]
     if any(cotangents):
         return _backward(found, origins, cotangents, owner, where)

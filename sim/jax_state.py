@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 
 from .jax_rules import Row
+from .jax_shards import largest_of_shards
 
 State = dict[str, dict[str, Any]]
 
@@ -96,8 +97,8 @@ def largest_of(history: jax.Array, probe: jax.Array) -> jax.Array:
 
     Args:
         history: of a product.
-        probe: a number of its operands. Members of a vmap that share a history then have gradients of their own, of
-            which the largest counts; otherwise JAX would sum them.
+        probe: a number of its operands. Members of a vmap, or shards, that share a history then have gradients of
+            their own, of which the largest counts; otherwise JAX would sum them.
     """
     largest = history.max(-1)
     return jnp.where(jnp.isnan(probe), largest, largest)
@@ -109,7 +110,8 @@ def _read(history: jax.Array, probe: jax.Array) -> tuple[jax.Array, tuple[jax.Ar
 
 def _seen(saved: tuple[jax.Array, jax.Array], seen: jax.Array) -> tuple[jax.Array, jax.Array]:
     history, probe = saved
-    return jnp.zeros_like(history).at[..., 0].set(_over_members(seen, history)), jnp.zeros_like(probe)
+    seen = largest_of_shards(_over_members(seen, history), history)
+    return jnp.zeros_like(history).at[..., 0].set(seen), jnp.zeros_like(probe)
 
 
 largest_of.defvjp(_read, _seen)

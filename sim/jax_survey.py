@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from jax.extend.core import Literal
 
 from .jax_derived import derived
-from .jax_names import RULE, Path
+from .jax_names import MARK, RULE, Path
 from .jax_origins import COTANGENT, NOTHING, Origin, after, joined
 from .jax_sites import KINDS, Equation, Survey, Where, multiplies, record
 
@@ -71,7 +71,8 @@ def _call(survey: Survey, equation: Equation, origins: list[Origin], where: Wher
     return _closed(survey, equation.params.get("jaxpr", equation.params.get("call_jaxpr")), origins, where)
 
 
-def _checkpoint(survey: Survey, equation: Equation, origins: list[Origin], where: Where) -> list[Origin]:
+def _open(survey: Survey, equation: Equation, origins: list[Origin], where: Where) -> list[Origin]:
+    """A jaxpr without constants: of a checkpoint, or of the shards of arrays."""
     return walk(survey, equation.params["jaxpr"], (), origins, where)
 
 
@@ -138,8 +139,8 @@ def _while(survey: Survey, equation: Equation, origins: list[Origin], where: Whe
 def _custom(survey: Survey, equation: Equation, origins: list[Origin], where: Where) -> list[Origin]:
     """A function with a rule for derivatives of its own: of its value and its rule, one runs."""
     closed = equation.params["call_jaxpr"]
-    inside = where.scope.gradient == RULE  # which is not differentiated again
-    if survey.quiet or inside or (equation.primitive.name == "custom_jvp_call" and not multiplies(closed.jaxpr)):
+    kept = where.scope.gradient == RULE or MARK in where.scope.names  # in a rule, which is not differentiated again
+    if survey.quiet or kept or (equation.primitive.name == "custom_jvp_call" and not multiplies(closed.jaxpr)):
         return _closed(survey, closed, origins, where)
     rule = derived(equation)
     survey.rules[where.site[:-1]] = rule
@@ -158,17 +159,12 @@ def _custom(survey: Survey, equation: Equation, origins: list[Origin], where: Wh
     return found
 
 
-def _shard_map(survey: Survey, equation: Equation, origins: list[Origin], where: Where) -> list[Origin]:
-    return walk(survey, equation.params["jaxpr"], (), origins, where._replace(inside=where.inside | {"shard_map"}))
-
-
 PARTS: dict[str, Part] = {
     **dict.fromkeys(CALLS, _call),
     **dict.fromkeys(CUSTOM, _custom),
-    **dict.fromkeys(("remat2", "checkpoint"), _checkpoint),
+    **dict.fromkeys(("remat2", "checkpoint", "shard_map"), _open),
     "cond": _cond,
     "scan": _scan,
     "while": _while,
-    "shard_map": _shard_map,
 }
 """Primitives that hold jaxprs, which are walked."""

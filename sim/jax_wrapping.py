@@ -88,7 +88,18 @@ class Quantized:
         """
         return jax_state.advance(state, gradient, rate)
 
-    def _evaluated(self, static: Static, first: bool, leaves: Any, seed: Any, step: Any, state: Any) -> Any:
+    def traced(self, *args: Any, seed: Any, step: Any, state: Any = None, formats: Any = None) -> Any:
+        """As a call, inside of a function that is compiled.
+
+        Args:
+            formats: what of recipes is data, by their names, as `jax_recipe_data.data_of` makes it.
+        """
+        static, leaves = _split(args, {})
+        return self._evaluated(static, False, leaves, seed, step, state, formats)
+
+    def _evaluated(
+        self, static: Static, first: bool, leaves: Any, seed: Any, step: Any, state: Any, formats: Any = None
+    ) -> Any:
         program = traced_program(self.fn, self.rules, self.params, static, leaves)
         chosen = {row.product.site: row for row in program.rows if row.recipe is not None}
         jax_state.check(state, jax_state.shapes_of(list(chosen.values())))
@@ -101,7 +112,7 @@ class Quantized:
             program.survey.rules,
             Rewriting(chosen, first),
         )
-        traced = Traced(words[2:], words[1], (), state or {})
+        traced = Traced(words[2:], words[1], (), state or {}, formats or {})
         found = run.closed(program.closed, jax.tree.leaves(leaves), traced, ())
         return jax.tree.unflatten(jax.tree.structure(program.shape), found)
 

@@ -2,7 +2,7 @@
 
 import math
 
-from .floats import Array, Floats, is_zero, or_one
+from .floats import Array, Floats, or_one, vanishes
 from .operand_scales import blocks_of, spread
 from .operand_values import Noise, called
 from .operands import Operand
@@ -35,8 +35,8 @@ def estimated(
         found = _through_the_scale(xp, g, wide, xp.wide(values), of, name == "absmax_full")
     else:
         low, high = (xp.wide(called(t, of, noise, rounding=side, scale=scale)) for side in ("down", "up"))
-        width = xp.plus(high, -low)
-        share = xp.where(is_zero(xp, width), 0.0, xp.over(xp.plus(wide, -low), or_one(xp, width)))
+        width = xp.minus(high, low)
+        share = xp.where(vanishes(xp, width), 0.0, xp.over(xp.minus(wide, low), or_one(xp, width)))
         found = g * _slope(xp, name, of, share)
     return xp.delivered(found, gradient, False)
 
@@ -55,8 +55,7 @@ def _slope(xp: Floats, name: str, of: Operand, share: Array) -> Array:
         return xp.clip(xp.clip(abs(away), 1e-12, None) ** (1 / power - 1) / power, None, limit)
     if name == "spline":
         sharpness = of.gradient[1]
-        bent = xp.tanh(sharpness * away)
-        return sharpness * (1 - bent * bent) / math.tanh(sharpness)
+        return sharpness / xp.cosh(sharpness * away) ** 2 / math.tanh(sharpness)
     width = of.gradient[1]
     return xp.where(abs(share - 0.5) <= width / 2, xp.number(1 / width, share), 0.0)
 
@@ -68,16 +67,17 @@ def _through_the_scale(xp: Floats, g: Array, t: Array, values: Array, of: Operan
 
         d x^_j / d x_i = [i = j] + [i is the largest] sign(x_i) (x^_j - x_j) / amax
     """
-    parts, error, axes = t, values - t, tuple(range(len(t.shape)))
+    parts, error, axes = t, xp.minus(values, t), tuple(range(len(t.shape)))
     if of.block >= 0:
         (parts, axis), g, error = blocks_of(t, of), blocks_of(g, of)[0], blocks_of(error, of)[0]
         axes = (axis,)
     amax = xp.largest(parts, axes)
-    largest = xp.at_most(amax, abs(parts)) & ~is_zero(xp, amax)
+    divisor = or_one(xp, amax)
+    largest = xp.at_most(amax, abs(parts)) & ~vanishes(xp, amax)
     count = xp.sum(xp.where(largest, xp.number(1.0, t), 0.0), axes)
-    first = xp.where(largest, xp.over(parts, or_one(xp, amax)), 0.0) / xp.clip(count, 1.0, None)
-    of_scale = xp.sum(g * error, axes) if full else g * error
-    return (g + first * of_scale / or_one(xp, amax)).reshape(tuple(t.shape))
+    first = xp.where(largest, xp.over(parts, divisor), 0.0) / xp.clip(count, 1.0, None)
+    of_scale = g * xp.over(error, divisor)
+    return (g + first * (xp.sum(of_scale, axes) if full else of_scale)).reshape(tuple(t.shape))
 
 
 def step_gradient(xp: Floats, gradient: Array, t: Array, values: Array, scale: Array, of: Operand) -> Array:
@@ -86,7 +86,7 @@ def step_gradient(xp: Floats, gradient: Array, t: Array, values: Array, scale: A
     Source: arXiv:1902.08153, 2.1 and 2.2.
     """
     wide = xp.wide(t)
-    error = xp.plus(xp.wide(values), -xp.where(_inside(xp, wide, scale, of), wide, 0.0))
-    slope = xp.where(is_zero(xp, scale), 0.0, xp.over(error, or_one(xp, scale)))
+    error = xp.minus(xp.wide(values), xp.where(_inside(xp, wide, scale, of), wide, 0.0))
+    slope = xp.where(vanishes(xp, scale), 0.0, xp.over(error, or_one(xp, scale)))
     count = math.prod(t.shape) * of.largest
     return xp.sum(xp.wide(gradient) * slope, tuple(range(len(t.shape)))).reshape(()) / count**0.5

@@ -55,8 +55,11 @@ def floor_scale(xp: Floats, t: Array, of: Operand) -> Array:
     return xp.where(xp.finite(top), found, math.nan).reshape((*parts.shape[:axis], *parts.shape[axis + 1 :]))
 
 
-def first_size(xp: Floats, t: Array, of: Operand) -> Array:
+def first_size(xp: Floats, t: Array, largest: float) -> Array:
     """() the step size to begin with: 2 * mean |t| / sqrt(largest); 0 of an operand that is zero or not finite.
+
+    Args:
+        largest: element of the format.
 
     Source: arXiv:1902.08153, 2.1.
     """
@@ -65,5 +68,5 @@ def first_size(xp: Floats, t: Array, of: Operand) -> Array:
     good = xp.finite(top)
     safe = or_one(xp, xp.where(good, top, 1.0))
     mean = xp.over(total(xp, abs(xp.relative(wide, safe)), 0), xp.number(wide.shape[0], wide))
-    size = xp.times(xp.times(mean, xp.number(2 / max(of.largest, 1.0) ** 0.5, wide)), xp.power_below(safe))
+    size = xp.times(xp.times(mean, xp.number(2 / max(largest, 1.0) ** 0.5, wide)), xp.power_below(safe))
     return xp.where(good, size, 0.0)

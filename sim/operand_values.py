@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..emulate.quantize import quantize
 from ..emulate.transforms import hadamard
-from .floats import Array, Floats, is_zero, or_one, repeated, total, unless_tiny
+from .floats import Array, Floats, or_one, repeated, total, unless_tiny, vanishes
 from .operand_scales import blocks_of, floor_scale, spread, std_scale
 from .operands import Operand
 from .plan import transform_size
@@ -105,7 +105,7 @@ def _delayed(xp: Floats, t: Array, of: Operand, state: Array) -> Array:
     own = xp.largest(wide, None)
     own = xp.where(xp.finite(own), own, 1.0)
     earlier = xp.times(xp.number(state, wide), xp.number(2.0 ** of.scaling[2], wide))
-    return xp.where(xp.finite(earlier) & ~is_zero(xp, earlier), earlier, own)
+    return xp.where(xp.finite(earlier) & ~vanishes(xp, earlier), earlier, own)
 
 
 def _by_scale(xp: Floats, wide: Array, like: Array, of: Operand, noise: Noise, scale: Array) -> Array:
@@ -134,7 +134,7 @@ def _with_outliers(xp: Floats, t: Array, of: Operand, noise: Noise, state: Array
     kept = xp.unordered(held, wide)
     values, scale = _rounded(xp, xp.delivered(kept, t, False), of, noise, state)
     own = xp.wide(values)
-    found = xp.where(held == keys, own, xp.plus(own, xp.plus(wide, -kept)))
+    found = xp.where(held == keys, own, xp.plus(own, xp.minus(wide, kept)))
     return xp.delivered(found, t, False), scale
 
 
@@ -197,8 +197,8 @@ def widely_linear(xp: Floats, weight: Array, fmt: str) -> Array:
     n, m = wide.shape[0] // 2, wide.shape[1] // 2
     a, b, c, d = wide[:n, :m], wide[:n, m:], wide[n:, :m], wide[n:, m:]
     half = xp.number(0.5, wide)
-    u_re, u_im = quantize((xp.times(xp.plus(a, d), half), xp.times(xp.plus(c, -b), half)), fmt)
-    w_re, w_im = quantize((xp.times(xp.plus(a, -d), half), xp.times(xp.plus(b, c), half)), fmt)
-    top = xp.joined([xp.plus(u_re, w_re), xp.plus(w_im, -u_im)], 1)
-    bottom = xp.joined([xp.plus(u_im, w_im), xp.plus(u_re, -w_re)], 1)
+    u_re, u_im = quantize((xp.times(xp.plus(a, d), half), xp.times(xp.minus(c, b), half)), fmt)
+    w_re, w_im = quantize((xp.times(xp.minus(a, d), half), xp.times(xp.plus(b, c), half)), fmt)
+    top = xp.joined([xp.plus(u_re, w_re), xp.minus(w_im, u_im)], 1)
+    bottom = xp.joined([xp.plus(u_im, w_im), xp.minus(u_re, w_re)], 1)
     return xp.delivered(xp.joined([top, bottom], 0), weight, False)

@@ -3,6 +3,7 @@
 torch and optax are imported when one of these functions is called.
 """
 
+from numbers import Integral
 from typing import Any
 
 from ..emulate.dispatch import library_of
@@ -21,6 +22,9 @@ def low_precision(optimizer: Any, storage: Any = None, *, seed: int = 0, **setti
     own; give its parts different seeds. ECO reads learning rate and momentum from `optax.inject_hyperparams`, for
     momentum without Nesterov's step.
 
+    A master is made of the parameters when the optimizer is: load a pretrained model before that, since weights that
+    are written later are replaced by the master's.
+
     Values are held in float32 (float64, bfloat16), each one exactly in its format; `Storage.bits` counts the bits it
     would take. Random words depend on the seed, the position of a tensor among the parameters, its role and the step,
     so that torch and optax draw the same, and a resumed run equals an uninterrupted one.
@@ -37,7 +41,7 @@ def low_precision(optimizer: Any, storage: Any = None, *, seed: int = 0, **setti
     Raises:
         ValueError: unknown names; settings that do not go together; a parameter that does not hold a format's values;
             no parameter that the storage covers; ECO with an optimizer it is not for. In a step: a state that is named
-            and is not there.
+            and is not there, or that a format or square root does not suit.
         TypeError: neither a torch optimizer nor an optax transformation; in a step, a sparse gradient.
 
     Example:
@@ -52,16 +56,16 @@ def low_precision(optimizer: Any, storage: Any = None, *, seed: int = 0, **setti
     kept = storage_of(storage)
     if settings:
         kept = kept.with_(**settings)
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 1 << 64:
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed < 1 << 64:
         raise ValueError(f"expected a seed from 0 to 2**64 - 1, got {seed!r}")
     if library_of(optimizer) == "torch" and hasattr(optimizer, "param_groups"):
         from .torch_optimizers import low_precision
 
-        return low_precision(optimizer, kept, seed)
+        return low_precision(optimizer, kept, int(seed))
     if callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None)):
         from .jax_optimizers import low_precision
 
-        return low_precision(optimizer, kept, seed)
+        return low_precision(optimizer, kept, int(seed))
     raise TypeError(
         f"expected a torch optimizer or an optax transformation, got {type(optimizer).__name__}; write e.g. "
         "hu.low_precision(torch.optim.AdamW(model.parameters()), weights='bf16')"
@@ -92,7 +96,18 @@ def settle(params: Any, state: Any) -> tuple[Any, Any]:
     return settle(params, state)
 
 
-def muon(params: Any = None, **settings: Any) -> Any:
+def muon(
+    params: Any = None,
+    *,
+    lr: Any = 0.02,
+    momentum: Any = 0.95,
+    nesterov: bool = True,
+    weight_decay: Any = 0.0,
+    steps: int = 5,
+    fmt: str | None = "bf16",
+    method: str = "polar_express",
+    adjust: str = "original",
+) -> Any:
     """Muon: SGD with momentum whose updates are orthogonalized by Polar Express, every operation in a format.
 
     With parameters a torch optimizer, without them an optax transformation. Parameters have two axes or more; further
@@ -100,19 +115,24 @@ def muon(params: Any = None, **settings: Any) -> Any:
 
     Args:
         params: parameters or groups as of any torch optimizer, or None.
-        settings: lr .02, or a schedule for optax; momentum .95; nesterov True; weight_decay 0, decoupled; steps 5; fmt
-            'bf16', of orthogonalization, None for float32; method 'polar_express' or 'newton_schulz'; adjust
-            'original', 'match_rms_adamw' or 'none', see `orthogonal.ADJUSTMENTS`.
+        lr: the learning rate; also a schedule for optax.
+        momentum, nesterov: as of SGD.
+        weight_decay: decoupled, as of AdamW.
+        steps, fmt, method: of orthogonalization, see `orthogonalize`.
+        adjust: 'original', 'match_rms_adamw' or 'none', see `orthogonal.ADJUSTMENTS`.
 
     Raises:
         ValueError: an unknown name, numbers out of range, a parameter with fewer than two axes.
 
+    `optax.inject_hyperparams(hu.muon, static_args="steps")(lr=0.02)` makes its numbers part of the state.
+
     Source: Jordan et al., Muon, 2024; Amsel, Persson, Musco and Gower, arXiv:2505.16932.
     """
+    shape: Any = {"steps": steps, "fmt": fmt, "method": method, "adjust": adjust}
     if params is None:
         from .jax_optimizers import muon
 
-        return muon(**settings)
+        return muon(lr, momentum, nesterov, weight_decay, **shape)
     from .torch_muon import Muon
 
-    return Muon(params, **settings)
+    return Muon(params, lr, momentum, nesterov, weight_decay, **shape)

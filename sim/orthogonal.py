@@ -115,8 +115,13 @@ def adjustment(how: str, outputs: int, inputs: int) -> float:
     return sqrt(max(1.0, outputs / inputs)) if how == "original" else 0.2 * sqrt(max(outputs, inputs))
 
 
-def check_muon(steps: int, fmt: str | None, method: str, adjust: str) -> None:
-    """Raise a ValueError for settings of Muon that are unknown or out of range."""
+def check_muon(
+    lr: Any, momentum: Any, weight_decay: Any, *, steps: int, fmt: str | None, method: str, adjust: str
+) -> None:
+    """Raise a ValueError for settings of Muon that are unknown or out of range; arrays and schedules may be any."""
+    for name, value, end in (("lr", lr, None), ("momentum", momentum, 1), ("weight_decay", weight_decay, None)):
+        if isinstance(value, int | float) and not (value >= 0 and (end is None or value < end)):
+            raise ValueError(f"expected {name} >= 0{'' if end is None else f' and < {end}'}, got {value}")
     coefficients(method, steps)
     adjustment(adjust, 1, 1)
     if fmt is not None:

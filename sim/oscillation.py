@@ -28,7 +28,7 @@ class Ramping:
         limit: the longest period, or None.
 
     Raises:
-        ValueError: numbers that are not positive.
+        ValueError: numbers that are not positive, or not integers where steps are counted.
 
     Source: arXiv:2502.20853.
     """
@@ -41,8 +41,11 @@ class Ramping:
     def __post_init__(self) -> None:
         for name in ("window", "divisor", "factor", "limit"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"ramping: expected a positive {name}, got {value!r}")
+            whole = name != "divisor"
+            if value is None and name == "limit":
+                continue
+            if not isinstance(value, int if whole else int | float) or isinstance(value, bool) or not value > 0:
+                raise ValueError(f"ramping: expected a positive {name}{', an integer' * whole}, got {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,10 @@ class Freezing:
     start: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.reach <= 0.5:
+        if not isinstance(self.reach, int | float) or not 0 < self.reach <= 0.5:
             raise ValueError(f"freezing: expected a reach above 0 and up to 0.5, such as 0.005, got {self.reach!r}")
-        if self.start < 0:
-            raise ValueError(f"freezing: expected a start of 0 or more, got {self.start!r}")
+        if not isinstance(self.start, int) or isinstance(self.start, bool) or self.start < 0:
+            raise ValueError(f"freezing: expected a start of 0 or more, an integer, got {self.start!r}")
 
 
 def method_of(name: str, kind: Any, given: Any) -> Any:

@@ -63,7 +63,9 @@ def _place(row: dict[str, Any]) -> str:
 
 
 def _format(row: dict[str, Any]) -> str:
-    return f"{row['format']} (in use)" if row["in_use"] else row["format"]
+    if row["in_use"]:
+        return f"{row['format']} (in use)"
+    return row["format"] if row["recipe"] in ("", row["format"]) else f"{row['format']} ({row['recipe']})"
 
 
 def _over_steps(rows: list[dict[str, Any]], number: str, tensor: str, fmt: str | None) -> "Figure":
@@ -91,6 +93,9 @@ def _over_steps(rows: list[dict[str, Any]], number: str, tensor: str, fmt: str |
         axes.axhline(_STALLS, color="0.4", linestyle="--", linewidth=1, label="sqrt(3): training stalls below")
     if number in _LOGARITHMIC:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
+        axes.tick_params(axis="y", which="minor", labelsize=8)
     axes.set_xlabel("step")
     axes.set_ylabel(_WORDS[number])
     axes.set_title(f"{tensor}, {title}")
@@ -114,7 +119,7 @@ def _over_formats(rows: list[dict[str, Any]], number: str, tensor: str, step: in
     grid = np.full((len(layers), len(formats)), np.nan)
     for row in rows:
         grid[layers.index(_place(row)), formats.index(_format(row))] = row[number]
-    figure = Figure(figsize=(2.6 + 1.1 * len(formats), 1.6 + 0.36 * len(layers)), layout="constrained")
+    figure = Figure(figsize=(2.6 + 1.1 * len(formats), max(1.6 + 0.36 * len(layers), 3.4)), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(grid, cmap="viridis", aspect="auto")
     axes.set_facecolor("0.85")
@@ -126,8 +131,7 @@ def _over_formats(rows: list[dict[str, Any]], number: str, tensor: str, step: in
         if np.isfinite(value):
             red, green, blue, _ = image.cmap(image.norm(value))
             dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-            axes.text(
-                across, down, f"{value:.3g}", ha="center", va="center", color="white" if dark else "black", fontsize=8
-            )
+            text = f"{value:#.3g}".removesuffix(".")
+            axes.text(across, down, text, ha="center", va="center", color="white" if dark else "black", fontsize=8)
     figure.colorbar(image, ax=axes, label=_WORDS[number])
     return figure

@@ -5,10 +5,9 @@ torch, pandas, matplotlib and TensorBoard are imported when something of them is
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from .records import COLUMNS, IDENTITY, NUMBERS, Ledger, exponents_of, tensors_of, what_ifs
+from .records import COLUMNS, IDENTITY, Ledger, tensors_of, what_ifs
 
 if TYPE_CHECKING:
     import pandas
@@ -64,8 +63,8 @@ def watch(
         ...     _ = model(torch.randn(8, 64))
         >>> probe.frame()[["layer", "tensor", "format", "sqnr_db"]].round(1)
             layer   tensor format  sqnr_db
-        0  Linear  fprop_w  mxfp4     19.2
-        1  Linear  fprop_w  nvfp4     20.6
+        0  Linear  fprop_w  mxfp4     16.8
+        1  Linear  fprop_w  nvfp4     19.9
     """
     if not isinstance(every, int) or isinstance(every, bool) or every < 1:
         raise ValueError(f"every: expected a number of steps of 1 or more, got {every!r}")
@@ -159,21 +158,24 @@ class Probe:
 
         Args:
             target: a folder for logs, or a `torch.utils.tensorboard.SummaryWriter`. Curves are called
-                layer/tensor/format/number; scale exponents are histograms.
+                layer/tensor/format/number, with what_if before a format that is not in use; scale exponents are
+                histograms.
 
         Raises:
             ModuleNotFoundError: TensorBoard is not installed.
             ValueError: nothing was recorded.
         """
+        from .torch_tensorboard import write, writer_of
+
         rows = self._recorded()
         own = isinstance(target, str) or hasattr(target, "__fspath__")
-        writer: Any = _writer(target) if own else target
+        writer: Any = writer_of(target) if own else target
         written = self._written.setdefault(str(target) if own else id(target), set())
         for row in rows:
             key = tuple(row[name] for name in IDENTITY)
             if key not in written:
                 written.add(key)
-                _write(writer, row)
+                write(writer, row)
         writer.close() if own else writer.flush()
 
     def plot(
@@ -214,29 +216,3 @@ class Probe:
                 "the compiled one, or call probe.step() after each step"
             )
         return rows
-
-
-def _writer(folder: Any) -> Any:
-    """A writer of TensorBoard."""
-    if find_spec("tensorboard") is None:
-        raise ModuleNotFoundError("to_tensorboard needs TensorBoard; install it: pip install tensorboard")
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder))
-
-
-def _write(writer: Any, row: dict[str, Any]) -> None:
-    """One row as points of curves, and its scales as a histogram."""
-    parts = (row["layer"], row["product"], row["tensor"], row["format"], "" if row["training"] else "evaluation")
-    name = "/".join(part for part in parts if part)
-    for number in NUMBERS:
-        if row[number] == row[number]:
-            writer.add_scalar(f"{name}/{number}", row[number], row["step"])
-    counts, exponents = row["scale_counts"], exponents_of(row)
-    if counts:
-        total = [float(sum(n * e**power for n, e in zip(counts, exponents))) for power in (1, 2)]
-        writer.add_histogram_raw(
-            f"{name}/scale_exponents", min=exponents[0], max=exponents[-1], num=sum(counts), sum=total[0],
-            sum_squares=total[1], bucket_limits=[e + 0.5 for e in exponents], bucket_counts=counts,
-            global_step=row["step"],
-        )  # fmt: skip

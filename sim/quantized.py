@@ -56,13 +56,13 @@ def quantized(fn: Callable[..., Any], recipe_or_rules: Any, *, params: Any = Non
     shards draw random words of their own. A format for outputs is rounded to before biases are added.
 
     Example:
-        >>> import jax.numpy as jnp
+        >>> import halfulp as hu, jax.numpy as jnp
         >>> def model(params, x):
         ...     return x @ params["head"]["kernel"]
-        >>> q = quantized(model, "fp8")
+        >>> q = quantized(model, hu.Recipe(fprop_x=hu.Quantizer("fp4_e2m1")))
         >>> q({"head": {"kernel": jnp.eye(2)}}, jnp.array([[1.0, 2.2], [3.0, 5.1]]))
-        Array([[1.0017858, 2.1857145],
-               [2.9142857, 5.1      ]], dtype=float32)
+        Array([[1., 2.],
+               [3., 6.]], dtype=float32)
     """
     from .jax_wrapping import Quantized
 

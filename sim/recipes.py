@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from ..formats.catalogue import format as any_format
+from ..formats.registry import Format
+from ..formats.scaled_registry import per
 from ..formats.suggest import unknown
 from .quantizer import Quantizer
 from .recipe import Recipe
@@ -225,3 +228,19 @@ def recipe(name: "str | Recipe") -> Recipe:
 def list_recipes() -> dict[str, str]:
     """The names of the published recipes, with their sources."""
     return {name: found.source for name, found in RECIPES.items()}
+
+
+def uniform(fmt: Any, scale: bool = True) -> Recipe:
+    """All operands in one format, backward products with the values of the forward one.
+
+    Args:
+        fmt: a format or its name. scale: whether an unscaled one gets a scale for each tensor, so that its largest
+            magnitude meets the format's largest value; formats whose range is that of float32 need none.
+    """
+    found: Any = any_format(fmt)
+    if scale and isinstance(found, Format) and found.max < 2.0**100:
+        found = per(found, "tensor")
+    each, taken = Quantizer(found.spec), Quantizer(source="quantized")
+    of = dict.fromkeys(("fprop_x", "fprop_w", "dgrad_e", "wgrad_e"), each)
+    name = any_format(fmt).name if scale else f"{any_format(fmt).name}_unscaled"
+    return Recipe(name, **of, dgrad_w=taken, wgrad_x=taken, pad=True, source="one format for all operands")

@@ -19,8 +19,8 @@ from .sums import BINS, LOWEST, GradientSums, Sums
 
 RESULTS = ("output", "input_gradient", "weight_gradient")
 """What the three products of a layer give."""
-TENSORS = (*OPERANDS, *RESULTS)
-"""What can be recorded."""
+TENSORS = tuple(name for k, result in enumerate(RESULTS) for name in (*OPERANDS[2 * k : 2 * k + 2], result))
+"""What can be recorded, by product."""
 IDENTITY = ("step", "layer", "product", "tensor", "format", "recipe", "in_use", "training")
 NUMBERS = (
     "sqnr_db", "saturated_percent", "underflow_percent", "zeros_percent", "amax", "rms",
@@ -55,9 +55,19 @@ class Pool:
 
 @dataclass(slots=True)
 class Ledger:
-    """All that was recorded; numbers and short texts only."""
+    """All that was recorded; numbers and short texts only.
+
+    Args:
+        pools: by what they belong to.
+        places: (layer, product) in the order in which they were called first.
+    """
 
     pools: dict[Key, Pool] = field(default_factory=dict)
+    places: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def called(self, layer: str, product: str) -> None:
+        """Remember the place of a product among all."""
+        self.places.setdefault((layer, product), len(self.places))
 
     def add(self, key: Key, found: Sums | GradientSums | None, note: str = "") -> None:
         """Add the sums of one call, or a note about what could not be found."""
@@ -71,8 +81,11 @@ class Ledger:
             pool.note = "; ".join(part for part in (pool.note, note) if part)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of the table, in the order of recording."""
-        return [_row(key, pool) for key, pool in self.pools.items()]
+        """The rows of the table: by step, in the order of calls, and of `TENSORS`."""
+        return [_row(key, self.pools[key]) for key in sorted(self.pools, key=self._order)]
+
+    def _order(self, key: Key) -> tuple[int, int, int]:
+        return key.step, self.places.get((key.layer, key.product), len(self.places)), TENSORS.index(key.tensor)
 
 
 def _units(squares: float, power: int) -> float:
@@ -154,11 +167,13 @@ def what_ifs(given: Any) -> tuple[Recipe, ...]:
 
 def _what_if(given: Any) -> Recipe:
     if isinstance(given, Recipe):
-        found = given.with_(pad=True, schedule=())
+        later = tuple((step, each.with_(pad=True)) for step, each in given.schedule)
+        found = given.with_(pad=True, schedule=later)
     else:
         quantizer = given if isinstance(given, Quantizer) else Quantizer(_format(given))
         found = Recipe("", **dict.fromkeys(OPERANDS, quantizer), pad=True)
-    for of in (getattr(found, name) for name in OPERANDS):
+    recipes = (found, *(each for _, each in found.schedule))
+    for of in (getattr(each, name) for each in recipes for name in OPERANDS):
         if of.scaling.name in ("delayed", "learned"):
             raise ValueError(
                 f"what_if: {found.name or of.fmt} keeps {of.scaling.name} scales from step to step, which only formats "

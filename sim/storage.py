@@ -25,6 +25,9 @@ COMPENSATIONS = ("eco",)
 ALIASES = {"momentum_buffer": "momentum", "trace": "momentum", "mu": "exp_avg", "nu": "exp_avg_sq"}
 """Names that torch and optax give to states, and the one used here."""
 
+SIGNED = ("momentum", "exp_avg")
+"""States that have no square root."""
+
 STATES = ("momentum", "exp_avg", "exp_avg_sq", "*")
 """States that can be named: of SGD and Muon, of Adam, or 'momentum', 'exp_avg' and the like of other optimizers; and
 '*' for all that are not named."""
@@ -101,8 +104,12 @@ class Storage:
             object.__setattr__(self, name, method_of(name, kind, getattr(self, name)))
         if self.compensation is not None and self.compensation not in COMPENSATIONS:
             raise ValueError(unknown("compensation", str(self.compensation), COMPENSATIONS))
-        if self.ema is not None and not 0 < self.ema < 1:
+        if self.ema is not None and not (isinstance(self.ema, int | float) and 0 < self.ema < 1):
             raise ValueError(f"ema: expected a decay between 0 and 1, such as 0.998, got {self.ema!r}")
+        for name in ("min_ndim", "min_size"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise ValueError(f"{name}: expected an integer of 0 or more, got {value!r}")
         Recipe(after_step=self.after_step)  # raises where it is not known
         self._check()
 
@@ -125,6 +132,10 @@ class Storage:
             if of is not None and of.scales == "kept" and not (name == "weights" and self.master is None):
                 raise ValueError(f"{name}: scales='kept' is for weights without a master; leave it out")
         for name, of in self.states.items():
+            if of.domain == "sqrt" and name in SIGNED:
+                raise ValueError(
+                    f"state {name!r} has negative numbers; domain 'sqrt' is for second moments, leave it out"
+                )
             if of.scales == "kept":
                 raise ValueError(f"state {name!r}: scales='kept' is for weights without a master; leave it out")
 
@@ -151,7 +162,8 @@ class Storage:
         return len(shape) >= self.min_ndim and size >= max(self.min_size, 1)
 
     def state(self, name: str) -> Stored | None:
-        """How the state of that name, torch's or optax's, is kept."""
+        """How the state of that name, torch's or optax's, is kept; 'momentum#2' is another one of the same name."""
+        name = name.partition("#")[0]
         return self.states.get(ALIASES.get(name, name), self.states.get("*"))
 
     def bits(

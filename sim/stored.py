@@ -98,11 +98,14 @@ class Stored:
                 object.__setattr__(self, name, named_rounding(getattr(self, name)).spec)
         if isinstance(self.axis, list):
             object.__setattr__(self, "axis", tuple(self.axis))
+        axes = self.axis if isinstance(self.axis, tuple) else () if self.axis is None else (self.axis,)
+        if any(not isinstance(axis, int) or isinstance(axis, bool) for axis in axes):
+            raise ValueError(f"axis: expected an integer or several, got {self.axis!r}")
         for name, known in (("domain", DOMAINS), ("scales", SCALES)):
             if getattr(self, name) not in known:
                 raise ValueError(unknown(name, str(getattr(self, name)), known))
         if self.overflow is not None and self.overflow not in OVERFLOWS:
-            raise ValueError(unknown("overflow", self.overflow, OVERFLOWS))
+            raise ValueError(unknown("overflow", str(self.overflow), OVERFLOWS))
         plain = not isinstance(found, ScaledFormat)
         idle = [name for name in ("scale_rounding", "axis") if getattr(self, name) is not None]
         if plain and (idle or self.scales == "kept"):

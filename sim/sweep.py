@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product
@@ -14,39 +15,44 @@ from ..formats.floats import FloatFormat
 from ..formats.integers import IntFormat
 from ..formats.registry import Format
 from ..formats.registry import plain_format as named_format
+from ..formats.suggest import unknown
 from ..formats.tapered import TaperedFormat
-from .settings import Member, Settings
+from .recipes import uniform
 from .store import Row, Store, key_of
+from .tasks.task import Task
+from .training import Run, Trained, Training
 
 if TYPE_CHECKING:
     import pandas
 
 Report = Callable[[int, int], None]
 """Called with (finished runs, all runs) whenever that changes."""
+_LAST = 20
+"""Steps over whose losses the training loss is the mean."""
 
 
 def sweep(
-    task: str = "digits",
+    task: "str | Task" = "digits",
     *,
     formats: Iterable[str | Format],
     seeds: int | Sequence[int] = 3,
     learning_rates: Sequence[float] = (0.1,),
-    settings: Settings | None = None,
+    training: Training | None = None,
     store: str | Path | None = None,
     progress: bool | Report = True,
 ) -> "pandas.DataFrame":
     """Train a task in every format, with every seed and learning rate.
 
     Weights, activations and gradients of every linear layer are rounded to the format, each tensor scaled
-    so that its largest magnitude meets the format's largest value (see `halfulp.sim.train`).
+    so that its largest magnitude meets the format's largest value (see `uniform`).
 
     Args:
-        task: name of a task; 'digits' is scikit-learn's handwritten digits.
+        task: of `halfulp.task`, or the name of a classification task; 'digits' is scikit-learn's handwritten digits.
         formats: formats or names, also ranges such as 'e[1-5]m[0-4]'. 'binary32' is the unquantized
             reference.
         seeds: how many seeds, or the seeds.
         learning_rates: peak rates of the schedule.
-        settings: of the trainer; steps, batch, hidden widths.
+        training: how runs are trained; steps, batch, optimizer.
         store: SQLite file that keeps every finished run. A sweep that was killed goes on from there, and
             runs that are in it are not run again. None keeps results in memory.
         progress: a progress bar, or a function called with (finished, all).
@@ -56,27 +62,57 @@ def sweep(
         seed, learning_rate, test_accuracy, test_loss, train_loss, diverged.
 
     Raises:
-        ValueError: an unknown task or format, or nothing to run.
+        ValueError: an unknown task or format, a task that is no classification, or nothing to run.
         StoreError: a store that cannot be read or written.
     """
     _require_jax()
-    from .tasks import load_task
+    from .train_grid import Trainer
 
-    settings = settings or Settings()
-    data = load_task(task)
+    found = _task(task)
+    trainer = Trainer(found, training)
     members = _members(formats, seeds, learning_rates)
-    configs = [_config(task, member, settings) for member in members]
+    chunks = trainer.chunks([run for _, run in members])
+    configs = _configs(trainer, members, chunks)
     keys = [key_of(config) for config in configs]
     with Store(store) as results:
         finished = results.finished(keys)
-        pending = {key: member for key, member in zip(keys, members) if key not in finished}
-        by_key = dict(zip(keys, configs))
-        with _reporter(progress, task) as report:
-            report(len(set(keys)) - len(pending), len(set(keys)))
-            for batch in _batches(pending, settings.width):
-                results.add(_run(data, settings, batch, by_key))
-                report(len(results.finished(keys)), len(set(keys)))
+        total = len(set(keys))
+        with _reporter(progress, found.name) as report:
+            report(len(finished), total)
+            for chunk in _pending(chunks, keys, finished, trainer.width):
+                trained = trainer.train_chunk(chunk, [members[number][1] for number in chunk.numbers])
+                results.add(_rows(configs, chunk.numbers, trained))
+                report(len(results.finished(keys)), total)
         return frame(results, keys)
+
+
+def _task(task: "str | Task") -> Task:
+    from .tasks.loading import TASKS
+    from .tasks.loading import task as any_task
+
+    if isinstance(task, str):
+        if task not in TASKS:
+            raise ValueError(unknown("task", task, TASKS))
+        task = any_task(task)
+    if task.metric != "accuracy":
+        raise ValueError(f"expected a classification task such as 'digits', got {task.name}, measured by {task.metric}")
+    return task
+
+
+def _pending(chunks: Sequence[Any], keys: Sequence[str], finished: set[str], width: int) -> Iterable[Any]:
+    """The chunks of what is still to run, each run once, as full as they can be in one program."""
+    from .train_grid import Chunk
+
+    by_group: dict[Any, list[int]] = {}
+    seen = set(finished)
+    for chunk in chunks:
+        for number in chunk.numbers:
+            if keys[number] not in seen:
+                seen.add(keys[number])
+                by_group.setdefault(chunk.group, []).append(number)
+    for group, numbers in by_group.items():
+        for start in range(0, len(numbers), width):
+            yield Chunk(group, tuple(numbers[start : start + width]), width)
 
 
 def _require_jax() -> None:
@@ -86,12 +122,16 @@ def _require_jax() -> None:
         raise ModuleNotFoundError("sweeps train in JAX; pip install 'halfulp[sim]'") from error
 
 
-def _members(formats, seeds: int | Sequence[int], learning_rates: Sequence[float]) -> list[Member]:
+def _members(formats, seeds: int | Sequence[int], learning_rates: Sequence[float]) -> list[tuple[Format, Run]]:
+    """The format of each run, and the run."""
     if isinstance(formats, str):
         raise ValueError(f"expected a list of formats, got the string {formats!r}; pass [{formats!r}]")
     resolved = expand_formats(formats)
     seed_list = range(seeds) if isinstance(seeds, int) else seeds
-    members = [Member(fmt, int(seed), float(rate)) for fmt, seed, rate in product(resolved, seed_list, learning_rates)]
+    members = [
+        (fmt, Run(uniform(fmt), int(seed), float(rate)))
+        for fmt, seed, rate in product(resolved, seed_list, learning_rates)
+    ]
     if not members:
         raise ValueError("nothing to run; pass at least one format, one seed and one learning rate")
     return members
@@ -125,33 +165,40 @@ def _expand(name: str) -> list[str]:
     ]
 
 
-def _config(task: str, member: Member, settings: Settings) -> dict[str, Any]:
-    return {
-        "task": task,
-        "format": member.fmt.spec,
-        "name": member.fmt.name,
-        "seed": member.seed,
-        "learning_rate": member.learning_rate,
-        "settings": settings.as_dict(),
+def _configs(trainer: Any, members: Sequence[tuple[Format, Run]], chunks: Sequence[Any]) -> list[dict[str, Any]]:
+    """Everything that decides the result of each run; the program among it, since XLA may sum in another order."""
+    task = trainer.task
+    programs = {
+        number: sha256(repr(chunk.group.key).encode()).hexdigest()[:16] for chunk in chunks for number in chunk.numbers
     }
+    return [
+        {
+            "task": task.name,
+            "model": [task.model, task.size, task.parameters],
+            "source": task.source,
+            "format": fmt.spec,
+            "name": fmt.name,
+            "seed": run.seed,
+            "learning_rate": run.learning_rate,
+            "training": {**trainer.training.as_dict(), "width": trainer.width},
+            "program": programs[number],
+        }
+        for number, (fmt, run) in enumerate(members)
+    ]
 
 
-def _batches(pending: dict[str, Member], width: int) -> Iterable[dict[str, Member]]:
-    """Runs of one compiled program each."""
-    from .train import program_of
-
-    kinds = {key: program_of(member.fmt) for key, member in pending.items()}
-    for kind in dict.fromkeys(kinds.values()):
-        keys = [key for key in pending if kinds[key] == kind]
-        for start in range(0, len(keys), width):
-            yield {key: pending[key] for key in keys[start : start + width]}
+def _rows(configs: Sequence[dict[str, Any]], numbers: Sequence[int], trained: Sequence[Trained]) -> list[Row]:
+    return [Row(configs[number], _metrics(each), _versions()) for number, each in zip(numbers, trained)]
 
 
-def _run(data, settings: Settings, batch: dict[str, Member], configs: dict[str, dict]) -> list[Row]:
-    from .train import train_batch
-
-    metrics = train_batch(data, settings, list(batch.values()))
-    return [Row(configs[key], result, _versions()) for key, result in zip(batch, metrics)]
+def _metrics(of: Trained) -> dict[str, Any]:
+    losses = of.curves["loss"][-_LAST:]
+    return {
+        "test_accuracy": of.metrics["accuracy"],
+        "test_loss": of.metrics["loss"],
+        "train_loss": float(losses.mean()),
+        "diverged": of.diverged,
+    }
 
 
 def _versions() -> dict[str, str]:

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from .conversion_entries import StoredLayer, StoredWeight
 from .recipes import recipe as any_recipe
-from .torch_conversion_encoding import Encoding, dtype_name
+from .torch_conversion_encoding import Encoding, dtype_name, same_bits
 from .torch_conversion_layers import SCALES, Settled, become, finish
 from .torch_conversion_packed import PackedWeight
 from .torch_conversion_weights import encodings_of, factors_of
@@ -51,7 +52,7 @@ def _checked(model: Any) -> nn.Module:
         raise ValueError("the model is converted already; use it as it is, or hu.save_model it")
     if not layers_of(root):
         raise ValueError("the model is not quantized; call hu.quantize_(model, recipe) first")
-    for name, p in root.named_parameters():
+    for name, p in (*root.named_parameters(), *root.named_buffers()):
         if p.is_meta:
             raise ValueError(f"{name} is on the meta device and has no numbers; load the model before hu.convert")
         if hasattr(p, "full_tensor"):
@@ -121,7 +122,7 @@ def _shared(
 def _same(a: Stored, b: Stored) -> bool:
     if isinstance(a, PackedWeight) and isinstance(b, PackedWeight):
         return a.text == b.text and all(torch.equal(x, y) for x, y in zip(a.streams(), b.streams()))
-    return isinstance(a, nn.Parameter) and isinstance(b, nn.Parameter) and a.shape == b.shape and torch.equal(a, b)
+    return isinstance(a, nn.Parameter) and isinstance(b, nn.Parameter) and same_bits(a, b)
 
 
 def _twin(
@@ -134,6 +135,10 @@ def _twin(
     gone = {f"{name}.{leaf}" if name else leaf for name, weights in stored.items() for leaf in weights}
     kept = {id(p) for name, p in root.named_parameters(remove_duplicate=False) if name not in gone}
     memo: Any = {id(p): p for p in root.parameters() if id(p) not in kept}
+    for module in root.modules():  # what a call left behind, such as pruned weights, is the result of operations
+        held = [t for t in tree_leaves(module.__dict__) if isinstance(t, torch.Tensor) and not t.is_leaf]
+        memo |= {id(t): t.detach().clone() for t in held}
+    counting = [name for name, module in root.named_modules() if "_halfulp_random" in module.__dict__]
     twin = dequantize_(copy.deepcopy(root, memo))
     for module in [module for module in twin.modules() if isinstance(module, Wrapped)]:
         unwrap(module)  # those of two derived classes
@@ -145,5 +150,5 @@ def _twin(
                 module.register_buffer(buffer, None if state is None else state.detach().clone())
         device = getattr(layer, "_halfulp_seed", torch.empty(0)).device
         become(module, name, entry, stored[name], device)
-    finish(twin)
+    finish(twin, counting)
     return twin.requires_grad_(False).eval()

@@ -5,7 +5,7 @@ products says that weights come rounded and transformed. A converted model only 
 trains, explains or unwraps wrapped models refuses it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NoReturn
 
@@ -264,17 +264,22 @@ def _turn(module: Any, name: str, mixins: tuple[type, ...], packed: tuple[str, .
     module._packed_name = name or base.__name__
 
 
-def finish(root: nn.Module) -> None:
-    """What a converted model needs besides its layers: no fast paths around them, and a count of calls."""
+def finish(root: nn.Module, counting: Sequence[str]) -> None:
+    """What a converted model needs besides its layers: no fast paths around them, and counts of calls.
+
+    Args:
+        counting: the modules that were wrapped as models, whose layers count their products in each of their calls.
+    """
     for name, module in list(root.named_modules()):
         for kind, mixin in SLOW.items():
             if isinstance(module, kind) and any(isinstance(each, Settled) for each in module.modules()):
                 _turn(module, name, (mixin,))
-    random = [layer for layer in converted_of(root).values() if Plan(*layer._packed_plan).random]
-    if random:
-        root._packed_random = random  # pyright: ignore[reportArgumentType]
-        root.register_forward_pre_hook(_begin)
-        root.register_forward_hook(_end)
+    for model in map(root.get_submodule, counting):
+        random = [layer for layer in converted_of(model).values() if Plan(*layer._packed_plan).random]
+        if random:
+            model._packed_random = random  # pyright: ignore[reportArgumentType]
+            model.register_forward_pre_hook(_begin)
+            model.register_forward_hook(_end)
 
 
 def _begin(model: Any, *_: Any) -> None:

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-from ..emulate.files import FileError, load
+from ..emulate.files import FileError
 from ..emulate.packing import Packed
 from .conversion_entries import StoredModel, StoredWeight
-from .conversion_files import described
+from .conversion_files import read
 from .torch_conversion_layers import SCALES, become, finish
 from .torch_conversion_packed import PackedWeight
 from .torch_modules import Wrapped
@@ -31,12 +31,11 @@ def load_model(path: str | Path, skeleton: nn.Module, keep_decoded: bool = False
         raise ValueError(
             "the skeleton is quantized or converted already; build a plain one, the file says what to quantize"
         )
-    arrays = load(path, "torch")
-    found = _Contents(path, arrays, described(path))
+    found = _Contents(path, *read(path, "torch"))
     _check_layers(found, root)
     _check_tensors(found, root)
     _check_derived(found, root)
-    weights = {name: found.weights(name, keep_decoded) for name in found.model.layers}
+    weights = {name: found.weights(name, keep_decoded, _place(root, name)) for name in found.model.layers}
     _fill(found, root)
     _turn(found, root, weights)
     return skeleton.requires_grad_(False).eval()
@@ -57,7 +56,7 @@ class _Contents:
             for layer, entry in model.layers.items()
             for leaf, weight in entry.weights.items()
         }
-        self._made: dict[tuple[int, ...], PackedWeight | nn.Parameter] = {}
+        self._made: dict[tuple[Any, ...], PackedWeight | nn.Parameter] = {}
 
     def other(self, problem: str) -> FileError:
         """The error of a skeleton that is no model like that of the file."""
@@ -82,21 +81,22 @@ class _Contents:
         owner, _, leaf = name.rpartition(".")
         return leaf in SCALES.values() and owner in self.model.layers
 
-    def weights(self, layer: str, keep: bool) -> dict[str, PackedWeight | nn.Parameter]:
-        """What takes the place of the weights of a layer; one for those that are the same arrays."""
+    def weights(self, layer: str, keep: bool, device: torch.device) -> dict[str, PackedWeight | nn.Parameter]:
+        """What takes the place of the weights of a layer; one for those that are the same arrays on a device."""
         found = {}
         for leaf, stored in self.model.layers[layer].weights.items():
             name = f"{layer}.{leaf}" if layer else leaf
             parts = [self.arrays.get(part) for part in self.names(name)]
             if any(part is None for part in parts):
                 raise FileError(f"{self.path}: {name!r} is missing")
-            key = tuple(id(part) for part in parts)
+            key = (device, *map(id, parts))
             if key not in self._made:
-                self._made[key] = self._new(name, stored, parts, keep)
+                made = self._new(name, stored, parts, keep).to(device)
+                self._made[key] = made if isinstance(made, PackedWeight) else nn.Parameter(made, requires_grad=False)
             found[leaf] = self._made[key]
         return found
 
-    def _new(self, name: str, stored: StoredWeight, parts: list[Any], keep: bool) -> PackedWeight | nn.Parameter:
+    def _new(self, name: str, stored: StoredWeight, parts: list[Any], keep: bool) -> PackedWeight | torch.Tensor:
         if any(isinstance(part, Packed) != (stored.way != "values") for part in parts):
             raise FileError(f"{self.path}: {name!r} is stored as {stored.way}, and its arrays are not of that kind")
         try:
@@ -107,7 +107,7 @@ class _Contents:
         whole = len(made.shape) == len(stored.shape) and all(made.shape[axis] > stored.shape[axis] for axis in longer)
         if not whole or len(longer) > 1:
             raise FileError(f"{self.path}: {name!r} should have shape {stored.shape}, got {tuple(made.shape)}")
-        return made if isinstance(made, PackedWeight) else nn.Parameter(made, requires_grad=False)
+        return made
 
 
 def _listed(names: list[str]) -> str:
@@ -118,7 +118,7 @@ def _listed(names: list[str]) -> str:
 def _check_layers(found: _Contents, root: nn.Module) -> None:
     """Raise unless the skeleton has the layers of the file."""
     modules = dict(root.named_modules())
-    missing = [name for name in found.model.layers if name not in modules]
+    missing = [name for name in (*found.model.layers, *found.model.counting) if name not in modules]
     if missing:
         raise found.other(f"the skeleton has no {_listed(missing)}")
     for name, layer in found.model.layers.items():
@@ -192,15 +192,20 @@ def _device(t: torch.Tensor) -> torch.device:
     return torch.device("cpu") if t.is_meta else t.device
 
 
+def _place(root: nn.Module, name: str) -> torch.device:
+    """The device of a layer."""
+    return next((_device(p) for p in root.get_submodule(name).parameters()), torch.device("cpu"))
+
+
 def _turn(found: _Contents, root: nn.Module, weights: Mapping[str, Mapping[str, Any]]) -> None:
     """The layers become converted ones."""
     for name, layer in found.model.layers.items():
         module = root.get_submodule(name)
-        device = next((_device(p) for p in module.parameters()), torch.device("cpu"))
+        device = _place(root, name)
         inside = f"{name}." if name else ""
         if layer.role != "shielded":
             for buffer in SCALES.values():
                 state = found.arrays.get(inside + buffer)
                 module.register_buffer(buffer, None if state is None else state.to(device))
-        become(module, name, layer, {leaf: weight.to(device) for leaf, weight in weights[name].items()}, device)
-    finish(root)
+        become(module, name, layer, weights[name], device)
+    finish(root, found.model.counting)

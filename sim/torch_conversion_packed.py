@@ -5,6 +5,7 @@ matrix anew; here element times scale is one product of floats, which gives the 
 """
 
 import json
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -193,4 +194,5 @@ class PackedWeight(nn.Module):
         """As a module's; bits stay bits, and values go to the dtype that parameters go to."""
         super()._apply(fn, recurse)
         self.dtype = fn(torch.empty(0, dtype=self.dtype)).dtype
+        self.stored = replace(self.stored, dtype=str(self.dtype).removeprefix("torch."))  # which files say
         return self

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..emulate.packing import Packed
-from .conversion_entries import StoredLayer, StoredModel
+from .conversion_entries import StoredLayer, StoredModel, StoredWeight
 from .conversion_files import write
 from .torch_conversion_layers import BUFFERS, Settled
 from .torch_conversion_packed import BitStreams, PackedWeight
@@ -51,7 +51,9 @@ def tensors_of(root: nn.Module) -> Iterator[Stored]:
         for leaf, buffer in module._buffers.items():
             if buffer is not None and leaf not in BUFFERS:
                 derived = leaf in module._non_persistent_buffers_set
-                key = _content(buffer) if derived else id(buffer)  # masks that layers make for themselves are equal
+                key = (
+                    _content(buffer) if derived and not buffer.is_meta else id(buffer)
+                )  # masks that layers make for themselves are equal
                 kind = "derived" if derived else "buffer"
                 yield Stored(inside + leaf, kind, buffer, _first(known, key, inside + leaf))
 
@@ -82,24 +84,33 @@ def save_model(model: nn.Module, path: str | Path) -> Path:
     for name, module in root.named_modules():
         if type(module).get_extra_state is not nn.Module.get_extra_state:
             raise ValueError(f"{name or 'the model'}: extra state of a module is not saved; keep it in a buffer")
+    for name, t in (*root.named_parameters(), *root.named_buffers()):
+        if t.is_meta:
+            raise ValueError(f"{name} is on the meta device and has no numbers; load them before hu.save_model")
     found = list(tensors_of(root))
-    for each in found:
-        if getattr(each.array, "is_meta", False):
-            raise ValueError(f"{each.name} is on the meta device and has no numbers")
     shared = {each.name: each.same for each in found if each.same}
     derived = tuple(each.name for each in found if each.kind == "derived")
-    modules: Any = root.named_modules()
-    layers = {name: _entry(m) for name, m in modules if isinstance(m, Settled) and m._packed is not None}
+    modules: Any = dict(root.named_modules())
+    layers = {name: _entry(m) for name, m in modules.items() if isinstance(m, Settled) and m._packed is not None}
+    counting = tuple(name for name, m in modules.items() if "_packed_random" in m.__dict__)
     arrays = {each.name: each.array for each in found if not each.same}
-    return write(path, arrays, StoredModel(layers, shared, derived, __version__))
+    return write(path, arrays, StoredModel(layers, shared, derived, counting, __version__))
 
 
 def _entry(layer: Any) -> StoredLayer:
-    """What a file says of a layer, whose seed and step may have been loaded since it was converted."""
+    """What a file says of a layer, whose seed and step, and the dtype of its weights, may be others by now."""
     if "_packed_step" not in layer._buffers:
         return layer._packed
     seed: Any = tuple(int(word) for word in layer._packed_seed)
-    return replace(layer._packed, seed=seed, step=int(layer._packed_step))
+    weights = {leaf: _now(layer, leaf, stored) for leaf, stored in layer._packed.weights.items()}
+    return replace(layer._packed, seed=seed, step=int(layer._packed_step), weights=weights)
+
+
+def _now(layer: nn.Module, leaf: str, stored: StoredWeight) -> StoredWeight:
+    """How a weight is stored, in its present dtype; values that are no codes have their own."""
+    owner, _, name = leaf.rpartition(".")
+    weight = layer.get_submodule(owner)._modules.get(name)
+    return weight.stored if isinstance(weight, PackedWeight) else stored
 
 
 def _saved(model: Any) -> nn.Module:

@@ -6,8 +6,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from ..formats.catalogue import format as any_format
-from ..formats.scaled import ScaledFormat
+from .cost import weight_bits
 from .operands import Operand, operands_of
 from .rules import rules_of
 from .torch_modules import Quantized, QuantizedAround
@@ -62,14 +61,13 @@ def explain(model: nn.Module, given: Any, filter_fn: Callable[[nn.Module, str], 
 def _record(row: Row, own: list[Any], wrapped: bool, known: dict[int, str]) -> tuple[tuple[Any, ...], list[Any]]:
     """The columns of a module, and what it adds to the totals: parameters, bytes before and after."""
     fmt = row.recipe.fprop_w.fmt if wrapped and row.mixin is Quantized else None
-    resolved: Any = None if fmt is None else any_format(fmt)
     along = Operand(*operands_of(row.recipe, kind_of(row.module))[1]).along
     before, after, weights, bits, fresh, tied = 0, 0.0, 0, 0.0, [0, 0, 0.0], []
     for p in own:
         size = p.numel() * p.element_size()
         each = 8.0 * p.element_size()
-        if resolved is not None and p.dim() > 1:
-            each = _bits(resolved, along, tuple(p.shape))
+        if fmt is not None and p.dim() > 1:
+            each = weight_bits(fmt, tuple(p.shape), along)
             weights, bits = weights + p.numel(), bits + each * p.numel()
         before, after = before + size, after + each * p.numel() / 8
         if id(p) in known:
@@ -84,11 +82,3 @@ def _record(row: Row, own: list[Any], wrapped: bool, known: dict[int, str]) -> t
     ratio = before / after if after else float("nan")
     record = (type(row.module).__name__, name, fmt or "", per, count, before, round(after), ratio, note)
     return record, fresh
-
-
-def _bits(fmt: Any, along: tuple[int, ...], shape: tuple[int, ...]) -> float:
-    """Bits of an element, with its share of scales, in blocks along those axes."""
-    if isinstance(fmt, ScaledFormat) and along and len(shape) > max(along):
-        fmt = fmt.along(along)
-    counted = getattr(fmt, "bits_per_element", None)
-    return float(fmt.bits) if counted is None else float(counted(shape))

@@ -30,6 +30,9 @@ class TorchFloats:
     def plus(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return a + b
 
+    def minus(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return a - b
+
     def times(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return a * b
 
@@ -75,7 +78,8 @@ class TorchFloats:
         return torch.cat(list(parts), axis)
 
     def ordered(self, t: torch.Tensor) -> torch.Tensor:
-        return _flipped(t.contiguous().view(torch.int64 if t.dtype == torch.float64 else torch.int32))
+        t = torch.where(torch.isnan(t), torch.nan, t).contiguous()
+        return _flipped(t.view(torch.int64 if t.dtype == torch.float64 else torch.int32))
 
     def unordered(self, keys: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
         return _flipped(keys).view(like.dtype)
@@ -86,8 +90,8 @@ class TorchFloats:
     def clip(self, t: torch.Tensor, low: Any, high: Any) -> torch.Tensor:
         return torch.clamp(t, low, high)
 
-    def tanh(self, t: torch.Tensor) -> torch.Tensor:
-        return torch.tanh(t)
+    def cosh(self, t: torch.Tensor) -> torch.Tensor:
+        return torch.cosh(t)
 
 
 def _flipped(bits: torch.Tensor) -> torch.Tensor:

@@ -69,12 +69,13 @@ class Sample:
     Args:
         step: its number. tensors: names of `records.TENSORS`.
         limit: how many elements of a tensor stand for all; None for all.
-        pending: the sums that wait to be read off their device.
+        places: (layer, product) in the order of their calls. pending: the sums that wait to be read off their device.
     """
 
     step: int
     tensors: frozenset[str]
     limit: int | None
+    places: list[tuple[str, str]] = field(default_factory=list)
     pending: list[tuple[Key, Sums | GradientSums | None, str]] = field(default_factory=list)
 
 

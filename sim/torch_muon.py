@@ -24,11 +24,7 @@ class Muon(Optimizer):
         method: str = "polar_express",
         adjust: str = "original",
     ) -> None:
-        check_muon(steps, fmt, method, adjust)
-        if not (float(lr) >= 0 and 0 <= momentum < 1 and weight_decay >= 0):
-            raise ValueError(
-                f"expected lr >= 0, 0 <= momentum < 1 and weight_decay >= 0, got {lr}, {momentum}, {weight_decay}"
-            )
+        check_muon(lr, momentum, weight_decay, steps=steps, fmt=fmt, method=method, adjust=adjust)
         defaults = {
             "lr": lr,
             "momentum": momentum,
@@ -46,6 +42,7 @@ class Muon(Optimizer):
         super().add_param_group(param_group)
         for p in param_group["params"]:
             if p.dim() < 2:
+                self.param_groups.pop()
                 raise ValueError(
                     f"Muon is for matrices, got a parameter of shape {tuple(p.shape)}; give vectors to AdamW"
                 )

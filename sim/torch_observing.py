@@ -85,21 +85,24 @@ class Observing(TorchFunctionMode):
         watched = handler is not None and func not in _NOT_PRODUCTS and self.watch.matches(call.name)
         if not watched or handler is None or isinstance(call.module, Wrapped) or is_mapped():
             return func(*args, **kwargs)
-        before = torch.get_rng_state()
-        found = func(*args, **kwargs)
         tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
-        if all(t.device == tensors[0].device for t in tensors) and all(t.is_floating_point() for t in tensors[:2]):
-            self._beside(handler, call, found, args, kwargs, before)
+        device = tensors[0].device
+        before = _random_state(device)
+        found = func(*args, **kwargs)
+        if all(t.device == device for t in tensors) and all(t.is_floating_point() for t in tensors[:2]):
+            self._beside(handler, call, found, args, kwargs, before, device)
         return found
 
-    def _beside(self, handler: Handler, call: Call, found: Any, args: Any, kwargs: Any, before: torch.Tensor) -> None:
+    def _beside(
+        self, handler: Handler, call: Call, found: Any, args: Any, kwargs: Any, before: Any, device: torch.device
+    ) -> None:
         """Compute the products of a call again, and when its gradients come theirs."""
         leaves: dict[int, torch.Tensor] = {}
         args, kwargs = tree_map(lambda t: _leaf(t, leaves), (args, kwargs))
-        device = next(iter(leaves.values())).device
-        devices = [device.index or 0] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            torch.set_rng_state(before)  # the same dropout
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.set_rng_state(before[0])  # the same dropout
+            if len(before) > 1:
+                torch.cuda.set_rng_state(before[1], device)
             try:
                 again = handler(Beside(call, self.watch.sample.step, device), *args, **kwargs)
             except _UnobservedError:
@@ -111,6 +114,12 @@ class Observing(TorchFunctionMode):
         ]
         if pairs:
             _follow(pairs, [t for t in leaves.values() if t.requires_grad])
+
+
+def _random_state(device: torch.device) -> tuple[torch.Tensor, ...]:
+    """Of the CPU, and of a GPU."""
+    host = torch.get_rng_state()
+    return (host, torch.cuda.get_rng_state(device)) if device.type == "cuda" else (host,)
 
 
 def _leaf(t: Any, leaves: dict[int, torch.Tensor]) -> Any:

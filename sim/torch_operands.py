@@ -72,7 +72,7 @@ def _gather(t: torch.Tensor, seen: torch.Tensor) -> None:
 
 def first_size(t: torch.Tensor, spec: Spec) -> torch.Tensor:
     """() the step size to begin with."""
-    return size_of(FLOATS, t.detach(), Operand(*spec))
+    return size_of(FLOATS, t.detach(), Operand(*spec).largest)
 
 
 def estimated(

@@ -85,7 +85,10 @@ class LowPrecisionOptimizer(Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As in torch; 'storage' in the group is its own storage: a name, a `Storage`, a table or None."""
         given = param_group.pop("storage", self._default) if isinstance(param_group, dict) else None
-        super().add_param_group(param_group)
+        if self.param_groups is self.inner.param_groups:
+            self.inner.add_param_group(param_group)  # with the defaults and checks of its own
+        else:
+            super().add_param_group(param_group)
         self._storages.append(storage_of(given))
         for parameter in param_group["params"]:
             if self._storages[-1].covers(tuple(parameter.shape)):
@@ -107,7 +110,12 @@ class LowPrecisionOptimizer(Optimizer):
         slot = Slot(parameter, group, tensor, held.updated.clone() if apart else parameter, {})
         slot.keep(held)
         if apart and parameter in self.inner.state:  # wrapped after its first steps
-            self.inner.state[slot.work] = self.inner.state.pop(parameter)
+            old = self.inner.state.pop(parameter).items()
+            narrow = wide != parameter.dtype
+            self.inner.state[slot.work] = {
+                name: value.to(wide) if narrow and getattr(value, "dtype", None) == parameter.dtype else value
+                for name, value in old
+            }
         return slot
 
     @contextmanager

@@ -38,6 +38,8 @@ class Watch:
 
     def drain(self, ledger: Ledger) -> None:
         """Read the sums off their devices, in one transfer, into the ledger."""
+        for layer, name in dict.fromkeys(self.sample.places):
+            ledger.called(layer, name)
         pending, self.sample.pending = self.sample.pending, []
         devices = {t.device for _, found, _ in pending for t in found or () if isinstance(t, torch.Tensor)}
         host = {device: _numbers(pending, device) for device in devices}
@@ -100,6 +102,7 @@ class Call:
             return
         measured = Measured(self.watch.sample, where, a, b, kind, tuple(self._settings(using, kind[0])))
         if not self.recomputes:
+            self.watch.sample.places.append((where.layer, where.product))
             with aside(a):
                 if given is not None and given[2]:
                     measured.complex_weight(*given)
@@ -118,6 +121,7 @@ class Call:
             specs = tuple(plan_of(recipe)[4 if side else 5] for _ in range(6))
             settings.append(Setting(recipe.name, False, specs, seed, step, call, (None,) * 6, (), False))
         where = Place(self.name, name, self.module.training)
+        self.watch.sample.places.append((where.layer, where.product))
         with aside(t):
             Measured(self.watch.sample, where, t, t, ("linear",), tuple(settings)).operands((side,))
 

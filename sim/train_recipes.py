@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from .jax_recipe_data import data_of, merged, shape_of, transforms_of
 from .jax_wrapping import Quantized
-from .recipe import Recipe
+from .recipe import OPERANDS, Recipe
 from .rules import Entry, Rule, resolved
 from .tasks.task import Task
 from .train_step import Member
@@ -99,7 +99,13 @@ def _group(base: tuple[Any, ...], members: Sequence[Rules]) -> Group:
         recipe = merged([each[k].recipe for each in different]) if shared else rule.recipe
         program.append(Rule(rule.pattern, recipe.with_(name=f"grid:{k}") if shared else recipe))
     choices = jax.tree.map(lambda x: str(x.dtype), _skeleton(different, program))
-    return Group((base, tuple(program), repr(jax.tree.structure(choices))), different, tuple(program))
+    return Group((base, tuple(map(_extras, program)), repr(jax.tree.structure(choices))), different, tuple(program))
+
+
+def _extras(rule: Rule) -> Any:
+    """What a program has for some of its runs; formats are data."""
+    operands = [getattr(rule.recipe, name) for name in OPERANDS]
+    return tuple((of.transform, of.active and of.rounding) for of in operands)
 
 
 def _skeleton(members: Sequence[Rules], program: Sequence[Rule]) -> dict[str, Any]:

@@ -26,9 +26,10 @@ from .compensation import Momentum, compensated
 from .namespace import Array, Arrays
 from .oscillation import collected, counted, due, first_sums, frozen, moved_average, near_average, ramped
 from .seeds import seed_words
-from .storage import STATES, Storage
+from .storage import SIGNED, STATES, Storage
 from .stored import Stored
 
+_WIDE = ("float32", "float64")
 _FITS = 1 + 2.0**-20
 """Rounded to a scale's own precision, the largest element may ask for a scale that is an ulp above the one it is on."""
 
@@ -225,7 +226,8 @@ def check_fit(tensor: Tensor, dtype: str, wide: str) -> None:
         if of is None:
             continue
         exact = role == storage.updated == "weights"
-        target = dtype if exact or role == "gradients" else wide
+        held = exact or role == "gradients" or (role == "weights" and not of.is_scaled)
+        target = dtype if held else wide
         fmt: Any = of.format
         what = f"{role} of tensor {tensor.name}"
         if not of.is_scaled and not fits(fmt, LAYOUTS[target]):
@@ -243,12 +245,36 @@ def check_fit(tensor: Tensor, dtype: str, wide: str) -> None:
             raise ValueError(f"{what}: {error}") from None
 
 
+def check_state(tensor: Tensor, name: str, dtype: str) -> None:
+    """Raise where a state that an optimizer keeps in a dtype of its own cannot be kept in its format.
+
+    Raises:
+        ValueError: values that the dtype does not hold.
+    """
+    of = tensor.storage.state(name)
+    if of is None or dtype in _WIDE:
+        return
+    fmt: Any = of.format
+    if of.is_scaled or of.domain == "sqrt" or not fits(fmt, LAYOUTS[dtype]):
+        raise ValueError(
+            f"state {name!r} of tensor {tensor.name}: values of {fmt.name} do not fit {dtype}, in which the optimizer "
+            "keeps it; leave out its dtype for states"
+        )
+
+
 def check_states(storage: Storage, names: Collection[str], what: str) -> None:
     """Raise where a storage names states that there are not; one of SGD's and Adam's may be missing beside another.
 
     Raises:
-        ValueError: with the names there are.
+        ValueError: with the names there are; also where one would be rounded as a square root that has none.
     """
+    for name in SIGNED:
+        of = storage.state(name)
+        if name in names and of is not None and of.domain == "sqrt":
+            raise ValueError(
+                f"state {name!r} of {what} has negative numbers; domain 'sqrt' is for second moments: name it, or name "
+                f"{name!r} as well"
+            )
     named = [name for name in storage.states if name != "*"]
     common = any(name in names for name in named)
     for name in named:

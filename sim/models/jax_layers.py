@@ -5,7 +5,6 @@ program that quantizes them finds both. What has no parameter, as attention, has
 """
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -19,11 +18,6 @@ Layer = Mapping[str, Any]
 """Parameters of a layer."""
 
 
-def scope(name: str) -> AbstractContextManager[Any]:
-    """The name of a part, 'layers.0.attention', on its operations."""
-    return jax.named_scope(name.replace(".", "/"))
-
-
 def linear(layer: Layer, x: jax.Array) -> jax.Array:
     """x W^T + b; x: (..., inputs), W: (outputs, inputs)."""
     y = x @ layer["weight"].T
@@ -35,7 +29,8 @@ def convolution(layer: Layer, x: jax.Array, stride: int = 1, direct: bool = Fals
 
     It is a product of patches, in which the channels of a pixel lie side by side, and the kernel as (k k c, o): on a
     CPU XLA takes some thirty times as long for its own convolution inside of a compiled loop, and several times as
-    long where runs are mapped. `direct` takes that one, with images as (n, c, h, w), as torch has them.
+    long where runs are mapped. `direct` takes that one, with images as (n, c, h, w), as torch has them: what quantizes
+    operands then sees images, along whose channels blocks run, and not patches.
     """
     weight = layer["weight"]
     outputs, channels, side, _ = weight.shape

@@ -3,7 +3,7 @@
 import jax
 
 from .constants import rotary_tables
-from .jax_layers import Layer, attention, layer_norm, linear, rms_norm, scope
+from .jax_layers import Layer, attention, layer_norm, linear, rms_norm
 from .transformers import Llama, Vit
 
 
@@ -15,7 +15,7 @@ def vit(model: Vit, params: Layer, x: jax.Array) -> jax.Array:
     x = linear(params["embed"], x) + params["position_embed"]
     for k in range(model.depth):
         layer = params["layers"][str(k)]
-        with scope(f"layers.{k}.attention"):
+        with jax.named_scope(f"layers.{k}.attention"):
             x = x + attention(layer["attention"], layer_norm(layer["attention_norm"], x), model.heads)
         hidden = jax.nn.gelu(linear(layer["mlp"]["up"], layer_norm(layer["mlp_norm"], x)), approximate=False)
         x = x + linear(layer["mlp"]["down"], hidden)
@@ -28,7 +28,7 @@ def llama(model: Llama, params: Layer, tokens: jax.Array) -> jax.Array:
     rotary = rotary_tables(tokens.shape[1], model.width // model.heads)
     for k in range(model.depth):
         layer = params["layers"][str(k)]
-        with scope(f"layers.{k}.attention"):
+        with jax.named_scope(f"layers.{k}.attention"):
             normed = rms_norm(layer["attention_norm"], x)
             x = x + attention(layer["attention"], normed, model.heads, causal=True, rotary=rotary)
         ffn, normed = layer["ffn"], rms_norm(layer["ffn_norm"], x)

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from .data import Classification
+from .arrays import Data
 
-_TEST = 360
+_VALID = 360
 
 
-def load_digits() -> Classification:
-    """Pixels scaled to 0..1; 1437 scans to train on, 360 to test on, split the same way every time.
+def load_digits() -> Data:
+    """x: (n, 1, 8, 8) float32 pixels from 0 to 1, y: (n,) int32; 1437 scans to train on, 360 to validate.
+
+    The split is the same every time.
 
     Raises:
         ModuleNotFoundError: scikit-learn is missing; the message says how to install it.
@@ -24,6 +26,7 @@ def load_digits() -> Classification:
         raise ModuleNotFoundError("the digits ship with scikit-learn; pip install 'halfulp[sim]'") from error
     bunch: Any = load()
     order = np.random.default_rng(0).permutation(len(bunch.target))
-    x = (bunch.data[order] / 16).astype(np.float32)
+    x = (bunch.data[order] / 16).astype(np.float32).reshape(-1, 1, 8, 8)
     y = bunch.target[order].astype(np.int32)
-    return Classification("digits", x[_TEST:], y[_TEST:], x[:_TEST], y[:_TEST], 10, "scikit-learn load_digits")
+    train, valid = ({"x": x[part], "y": y[part]} for part in (slice(_VALID, None), slice(_VALID)))
+    return Data(train, valid, "scikit-learn load_digits")

@@ -9,8 +9,6 @@ from .cifar import CHANNELS, SIDE, read_cifar
 from .cifar import CLASSES as CIFAR_CLASSES
 from .digits import load_digits
 
-_DIGITS_SIDE = 8
-
 
 class Images(NamedTuple):
     """Images with classes.
@@ -42,10 +40,7 @@ def digits(path: Any = None) -> Images:
     """
     if path is not None:
         return checked_images(read_arrays(path))
-    found = load_digits()
-    shape = (-1, 1, _DIGITS_SIDE, _DIGITS_SIDE)
-    train = {"x": found.train_x.reshape(shape), "y": found.train_y}
-    return Images(Data(train, {"x": found.test_x.reshape(shape), "y": found.test_y}, found.source), found.classes)
+    return Images(load_digits(), 10)
 
 
 def cifar10(path: Any = None) -> Images:

@@ -19,6 +19,8 @@ from .text import text
 if TYPE_CHECKING:
     import pandas
 
+_OF_MODELS = {"patch": ["vit"], "direct": ["cnn", "vgg", "unet"]}
+"""Options of some models."""
 _REFERENCE = 256
 """Training images whose statistics normalize in evaluation."""
 
@@ -139,8 +141,9 @@ valid={'x': (100, 32), 'y': (100,)}, metric='r2')
         if option not in known:
             none = f"the task {name} has no options, got {option!r}"
             raise ValueError(unknown(f"option of the task {name}", option, known) if known else none)
-    if options.get("patch") is not None and model != "vit":
-        raise ValueError(f"patch is an option of model='vit', not of {model!r}; leave it out")
+        if model not in _OF_MODELS.get(option, [model]) and options[option]:
+            models = " or ".join(map(repr, _OF_MODELS[option]))
+            raise ValueError(f"{option} is an option of model={models}, not of {model!r}; leave it out")
     return _task(name, kind, model, size, kind.load(path, **options))
 
 

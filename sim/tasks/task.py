@@ -2,12 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import jax
 
 Params = Mapping[str, Any]
 """Parameters: a dict of dicts of arrays."""
@@ -55,9 +52,9 @@ class Task:
     bytes_per_token: float
     parameters: int
     non_embedding: int
-    init: "Callable[[int], Params]" = field(repr=False)
-    loss: "Callable[[Params, Batch, Words], jax.Array]" = field(repr=False)
-    evaluate: "Callable[[Params, Batch, Words], Mapping[str, jax.Array]]" = field(repr=False)
+    init: Callable[[int], Params] = field(repr=False)
+    loss: Callable[[Params, Batch, Words], Any] = field(repr=False)
+    evaluate: Callable[[Params, Batch, Words], Mapping[str, Any]] = field(repr=False)
     flops_per_sample: float
     description: Any = None
     objective: Any = field(default=None, repr=False)

@@ -16,7 +16,7 @@ from jax import lax
 FP4 = Recipe("all in fp4", **dict.fromkeys(OPERANDS, Quantizer("fp4_e2m1", gradient="identity")))
 """Unscaled: 5 becomes 4, and 7 becomes 6."""
 _STOCHASTIC = Quantizer("fp4_e2m1", rounding="stochastic", gradient="identity")
-SR = FP4.with_(name="stochastic", fprop_x=_STOCHASTIC, fprop_w=_STOCHASTIC)
+SR = FP4.with_(name="stochastic", fprop_x=_STOCHASTIC)
 ALL_SR = Recipe("all stochastic", **dict.fromkeys(OPERANDS, _STOCHASTIC))
 
 

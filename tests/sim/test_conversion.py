@@ -291,19 +291,20 @@ def test_transformers_of_torch_take_no_fast_path(keep, tmp_path):
         assert torch.equal(pickle.loads(pickle.dumps(small))(x, src_key_padding_mask=padding), want)
 
 
-def test_a_model_of_transformers(tmp_path):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_model_of_transformers(dtype, tmp_path):
     """Identical logits from GPT-2, whose head is its embedding, and file and table of one size."""
     import transformers
 
     config = transformers.GPT2Config(vocab_size=64, n_positions=32, n_embd=32, n_layer=2, n_head=2)
     torch.manual_seed(0)
-    model = quantize_(transformers.GPT2LMHeadModel(config), [("*.wpe", None), ("*", MXFP4)]).eval()
+    model = quantize_(transformers.GPT2LMHeadModel(config).to(dtype), [("*.wpe", None), ("*", MXFP4)]).eval()
     rows = torch.arange(32).reshape(1, 32)
     with torch.no_grad():
         want = model(rows).logits
         small = convert(model)
         assert torch.equal(small(rows).logits, want)
-        again = load_model(save_model(small, tmp_path / "m"), transformers.GPT2LMHeadModel(config))
+        again = load_model(save_model(small, tmp_path / "m"), meta(lambda: transformers.GPT2LMHeadModel(config)))
         assert torch.equal(again(rows).logits, want)
     assert again.lm_head._modules["weight"] is again.transformer.wte._modules["weight"]
     assert model_bits(small)["bytes"].sum() == payload(tmp_path / "m")

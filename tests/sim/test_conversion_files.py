@@ -7,11 +7,14 @@ import pytest
 import safetensors
 import safetensors.numpy
 import torch
+from halfulp.sim import torch_conversion_loading
 from halfulp.sim.conversion import convert, load_model, save_model
+from halfulp.sim.quantizer import Quantizer
+from halfulp.sim.recipe import Recipe
 from halfulp.sim.wrapping import quantize_
 from torch import nn
 
-from .wrapped import mlp, normal, one_thread  # noqa: F401
+from .wrapped import MXFP4, mlp, normal, one_thread  # noqa: F401
 
 
 def meta(make):
@@ -103,7 +106,7 @@ def described(*keys, value):
     """Another value in the description of the model."""
 
     def change(metadata, arrays):
-        table = metadata["halfulp_model"]
+        table = metadata["halfulp"]["model"]
         for key in keys[:-1]:
             table = table[key]
         table[keys[-1]] = value
@@ -156,6 +159,7 @@ def other_shape(metadata, arrays):
             "recipe 'mine': .*unknown format 'mxfp44'",
         ),
         (described("shared", value={"0.bias": "9.bias"}), "'0.bias' is the same as '9.bias', which is missing"),
+        (described("counting", value=["9"]), "is of another architecture: the skeleton has no 9"),
         (dropped("0.bias"), "is of another architecture: the file has no 0.bias"),
         (dropped("0.weight"), "'0.weight' is missing"),
         (plain_weight, "'0.weight' is stored as bits, and its arrays are not of that kind"),
@@ -180,3 +184,56 @@ def test_other_files(saved, tmp_path):
         load_model(path, mlp())
     with pytest.raises(FileNotFoundError, match="no file at"):
         load_model(tmp_path / "none", mlp())
+
+
+def test_the_same_model_makes_the_same_file(saved, tmp_path):
+    """Also after it was read."""
+    again = load_model(saved, mlp())
+    assert {save_model(again, tmp_path / str(k)).read_bytes() for k in range(8)} == {saved.read_bytes()}
+
+
+@pytest.mark.parametrize("rules", [MXFP4, Recipe(fprop_w=Quantizer("mxfp4", outliers=0.02), pad=True)])
+def test_a_model_in_another_dtype_is_saved_in_it(rules, tmp_path):
+    """Codes stay; files say the dtype that their values have by now."""
+
+    def make():
+        return nn.TransformerEncoderLayer(32, 2, 64, batch_first=True)
+
+    torch.manual_seed(0)
+    small, x = convert(quantize_(make(), rules)).to(torch.bfloat16), normal(2, 4, 32).bfloat16()
+    again = load_model(save_model(small, tmp_path / "m"), meta(make))
+    with torch.no_grad():
+        assert torch.equal(again(x), small(x))
+    assert again.linear1.weight.dtype == again.self_attn.in_proj_weight.dtype == torch.bfloat16
+
+
+def test_what_cannot_be_written(tmp_path):
+    small = convert(quantize_(mlp(), "mxfp4"))
+    small.register_buffer("wide", torch.zeros(3, dtype=torch.complex128))
+    with pytest.raises(TypeError, match="wide: safetensors holds no complex128 through NumPy"):
+        save_model(small, tmp_path / "m")
+    small.wide = torch.zeros(3, device="meta")
+    with pytest.raises(ValueError, match="wide is on the meta device and has no numbers; load them before"):
+        save_model(small, tmp_path / "m")
+    masked = quantize_(mlp(), "mxfp4")
+    masked.register_buffer("mask", torch.ones(3, device="meta"), persistent=False)
+    with pytest.raises(ValueError, match="mask is on the meta device and has no numbers; load the model before"):
+        convert(masked)
+    assert not list(tmp_path.iterdir())
+
+
+def test_skeletons_on_another_device(tmp_path, monkeypatch):
+    """Weights that are values stay parameters, and one where layers share them; 'meta' is a device that all have."""
+
+    def make():
+        model = mlp()
+        model[2].weight = model[0].weight
+        return model
+
+    monkeypatch.setattr(torch_conversion_loading, "_device", lambda t: torch.device("meta"))
+    for rules in (Recipe(fprop_w=Quantizer("mxfp4", outliers=0.02)), "mxfp4"):
+        again = load_model(save_model(convert(quantize_(make(), rules)), tmp_path / "m"), make())
+        assert all(t.is_meta for t in (*again.parameters(), *again.buffers()))
+        held = [{**layer._parameters, **layer._modules}["weight"] for layer in (again[0], again[2])]
+        assert held[0] is held[1]
+        assert isinstance(held[0], nn.Module if rules == "mxfp4" else nn.Parameter)

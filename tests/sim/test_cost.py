@@ -41,6 +41,12 @@ def test_stored_bits_of_other_formats():
     assert cost.stored_bits("mxfp4", (0, 32)).total == 0
     packed = hu.pack(np.ones((32, 32), np.complex64), "phase").nbytes
     assert cost.stored_bits("phase", (64, 64), matrix=True).total == 2 * 8 * packed, "one bit a real weight, and scales"
+    assert cost.weight_bits("phase", (64, 64)) == 2 * 8 * packed / 64**2
+    assert np.isnan(cost.weight_bits("phase", (63, 64)))
+    assert np.isnan(cost.weight_bits("phase", (2, 64, 64)))
+    assert cost.weight_bits("mxfp4", (3, 33)) == cost.weight_bits("mxfp4", (3, 33), (0, 1, 2)) == 4 + 48 / 99
+    assert cost.weight_bits("mxfp4", (64, 10), (0,)) == 4.25
+    assert cost.weight_bits("mxfp4", (0, 32)) == 0
     learned = hu.learn_codebook(np.random.default_rng(0).standard_normal((4, 99)).astype(np.float32), bits=2, axis=0)
     assert cost.stored_bits(learned, (4, 99)) == (4 * 99 * 2, 32 * sum(len(book.values) for book in learned.books))
 

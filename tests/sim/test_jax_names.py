@@ -251,7 +251,12 @@ PAIR = {"w": W}
         (attention, (PARAMS, INPUT), [("atn", FP4)], r"rule 1 'atn' matched no product; closest: 'attn'"),
         (attention, (PARAMS, INPUT), [("type:lineal", FP4)], "closest: 'type:linear'"),
         (attention, (PARAMS, INPUT), [("*", FP4), ("q", "mxfp8")], "rule 2 'q' is never used: rule 1 .* same products"),
-        (lambda p, x: p * (x @ x.mT).sum(), (W, INPUT), "mxfp4", "rule 1 '.' matched nothing that can be quantized: matmul"),
+        (
+            lambda p, x: p * (x @ x.mT).sum(),
+            (W, INPUT),
+            "mxfp4",
+            "rule 1 '.' matched nothing that can be quantized: matmul",
+        ),
         (lambda x: x * 2, (X,), "mxfp4", "has no matrix product and no convolution"),
         (lambda p, x: x @ p, (W, X), FP4.with_(bias="bf16"), "with_.bias=None"),
         (_while, (PAIR, X), "fp8_delayed", "delayed scales from step to step, which cannot leave a while loop"),
@@ -277,7 +282,9 @@ def test_refusals_of_calls():
     q = quantized(call, "fp8_delayed")
     with pytest.raises(ValueError, match=r"w keeps scales from step to step; make a state with state = q.init"):
         q(params, x)
-    with pytest.raises(ValueError, match=r"of other shapes: expected history\['w'\] \(6, 16\), got sizes\['w'\] \(2,\)"):
+    with pytest.raises(
+        ValueError, match=r"of other shapes: expected history\['w'\] \(6, 16\), got sizes\['w'\] \(2,\)"
+    ):
         q(params, x, state={"sizes": {"w": jnp.zeros(2)}})
     with pytest.raises(ValueError, match="got nothing"):
         q(params, x, state={"a": {}})

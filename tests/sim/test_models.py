@@ -229,7 +229,7 @@ def test_attention_has_a_name():
         initial(model.leaves, 0), batch_of(model, objective), WORDS
     )
     scopes = {str(eqn.source_info.name_stack) for eqn in graph.jaxpr.eqns if eqn.primitive.name == "dot_general"}
-    assert any("layers/1/attention" in each for each in scopes)
+    assert any("layers.1.attention" in each for each in scopes)
 
 
 # parts

@@ -129,6 +129,16 @@ def test_muon_learns_with_everything_in_bf16():
     assert torch.equal(quantize(optimizer.state[w]["momentum_buffer"], "bf16"), optimizer.state[w]["momentum_buffer"])
 
 
+def test_hyperparameters_in_the_state():
+    """Settings have names in the signature, which optax.inject_hyperparams reads."""
+    inject = optax.inject_hyperparams(muon, static_args="steps")
+    params = jnp.asarray(normal(4, 8).numpy())
+    found, expected = (
+        tx.update(params, tx.init(params), params)[0] for tx in (inject(lr=0.1, fmt=None), muon(lr=0.1, fmt=None))
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_errors():
     matrix, vector = torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2))
     for call, message in {
@@ -138,7 +148,10 @@ def test_errors():
         lambda: muon(adjust="rms"): "unknown adjustment 'rms'",
         lambda: muon([matrix], fmt="bf61"): "unknown format 'bf61'",
         lambda: muon([matrix], steps=0): "expected one step or more",
-        lambda: muon([matrix], momentum=1.0): "0 <= momentum < 1",
+        lambda: muon([matrix], momentum=1.0): "expected momentum >= 0 and < 1, got 1.0",
+        lambda: muon(momentum=1.5): "expected momentum >= 0 and < 1, got 1.5",
+        lambda: muon([matrix], lr=-0.1): "expected lr >= 0, got -0.1",
+        lambda: muon(weight_decay=-1.0): "expected weight_decay >= 0, got -1.0",
         lambda: orthogonalize(np.ones(3)): "expected a matrix, got an array of shape (3,)",
     }.items():
         with pytest.raises(ValueError) as error:  # noqa: PT011

@@ -104,6 +104,55 @@ def test_compensation_from_injected_hyperparameters():
     assert np.array_equal(found, expected)
 
 
+OTHERS = {"rmsprop": {"momentum": 0.9}, "lamb": {}, "amsgrad": {}, "sgd": {"momentum": 0.9, "nesterov": True}}
+"""Optimizers whose hyperparameters have the same names as those of SGD and Adam."""
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_compensation_of_others_is_refused(name):
+    inner = optax.inject_hyperparams(getattr(optax, name))(0.1, **OTHERS[name])
+    tx = low_precision(inner, weights="int4_per_row", compensation="eco")
+    with pytest.raises(ValueError, match="'eco' is for SGD with momentum, Adam and AdamW, without Nesterov's step"):
+        tx.init({"w": jnp.ones((2, 8))})
+
+
+def test_compensation_needs_a_momentum_and_its_learning_rate():
+    inner = optax.inject_hyperparams(optax.sgd)(0.1, momentum=0.0)
+    with pytest.raises(ValueError, match="optimizers with momentum, got one of 0"):
+        low_precision(inner, weights="int4_per_row", compensation="eco").init(jnp.ones((2, 8)))
+    inner = optax.chain(optax.inject_hyperparams(optax.adam)(0.1), optax.scale(0.5))
+    with pytest.raises(ValueError, match="nothing but the learning rate after them"):
+        low_precision(inner, weights="int4_per_row", compensation="eco").init(jnp.ones((2, 8)))
+    adam = optax.inject_hyperparams(optax.adam, static_args="mu_dtype")
+    inner = optax.chain(optax.clip(1.0), adam(0.1, mu_dtype=jnp.bfloat16))
+    tx = low_precision(inner, weights="int4_per_row", compensation="eco")
+    assert int(jax.jit(tx.init)(jnp.ones((2, 8))).steps) == 0
+
+
+def test_states_in_a_dtype_of_their_own():
+    """The state of Adam in bfloat16: its format has to fit that."""
+    params = jnp.asarray(W)
+    inner = optax.adam(0.01, mu_dtype=jnp.bfloat16)
+    tx = low_precision(inner, weights="bf16", states={"exp_avg": "fp8_e5m2"})
+    expected = inner.update(jnp.asarray(G[0]), inner.init(params), params)[1][0].mu
+    _, state = jax.jit(tx.update)(jnp.asarray(G[0]), tx.init(params), params)
+    found = state.inner[0].mu
+    assert found.dtype == jnp.bfloat16
+    assert jnp.array_equal(found, quantize(expected, "fp8_e5m2"))
+    tx = low_precision(inner, weights="bf16", states={"exp_avg": "fp16"})
+    with pytest.raises(ValueError, match="state 'exp_avg' of tensor 0: values of binary16 do not fit bfloat16"):
+        tx.update(params, tx.init(params), params)
+
+
+def test_states_of_the_same_name_are_all_rounded():
+    params = jnp.asarray(W)
+    inner = optax.chain(optax.trace(0.9), optax.trace(0.9), optax.scale(-0.01))
+    tx = low_precision(inner, weights="bf16", states={"momentum": "fp8_e5m2"})
+    _, state = jax.jit(tx.update)(jnp.asarray(G[0]), tx.init(params), params)
+    for part in state.inner[:2]:
+        assert np.array_equal(quantize(np.asarray(part.trace), "fp8_e5m2"), part.trace)
+
+
 def test_compensation_of_adam():
     """Rounding to nearest leaves a weight where it is; compensated it arrives."""
     minimum = jnp.linspace(-1.0, 1.0, 64).reshape(1, 64)
@@ -188,6 +237,7 @@ def test_trees_chains_and_partitions():
 
 ERRORS = {
     "state": ({"states": {"exp_avgg": "bf16"}}, "unknown state 'exp_avgg'"),
+    "root": ({"states": {"*": {"fmt": "bf16", "domain": "sqrt"}}}, "'exp_avg' of this transformation has negative"),
     "eco": ({"weights": "int4", "compensation": "eco"}, "optax.inject_hyperparams(optax.sgd)"),
     "nothing": ({"weights": "bf16", "min_ndim": 3}, "pass min_ndim=0"),
     "no params": ({"weights": "bf16"}, "call update(gradients, state, params)"),

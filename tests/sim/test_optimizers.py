@@ -111,6 +111,14 @@ ERRORS = {
     "kept with a master": ({"weights": INT8, "master": "binary32"}, "weights without a master"),
     "domain": ({"weights": {"fmt": "bf16", "domain": "sqrt"}}, "domain 'sqrt' is for states"),
     "unknown domain": ({"states": {"*": {"fmt": "bf16", "domain": "log"}}}, "unknown domain 'log'"),
+    "domain of signed": ({"states": {"mu": {"fmt": "bf16", "domain": "sqrt"}}}, "'exp_avg' has negative numbers"),
+    "axis": ({"weights": {"fmt": "mxfp4", "axis": "x"}}, "axis: expected an integer"),
+    "axes": ({"weights": "bf16", "min_ndim": "2"}, "min_ndim: expected an integer of 0 or more, got '2'"),
+    "size": ({"weights": "bf16", "min_size": -3}, "min_size: expected an integer of 0 or more, got -3"),
+    "no overflow": ({"weights": {"fmt": "int8", "overflow": 3}}, "unknown overflow '3'"),
+    "ema of text": ({"weights": "mxfp4", "master": "binary32", "ema": "0.9"}, "expected a decay between 0 and 1"),
+    "window": ({"weights": "mxfp4", "master": "binary32", "ramping": {"window": 2.5}}, "positive window, an integer"),
+    "limit": ({"weights": "mxfp4", "master": "binary32", "ramping": {"limit": "3"}}, "positive limit, an integer"),
     "overflow": ({"weights": {"fmt": "int8", "overflow": "clip"}}, "unknown overflow 'clip'"),
     "ema": ({"weights": "mxfp4", "master": "binary32", "ema": 1.0}, "expected a decay between 0 and 1"),
     "ema without a master": ({"weights": "mxfp4", "ema": 0.9}, "compares weights in a format with their master"),
@@ -168,6 +176,12 @@ def test_errors_of_optimizers():
         low_precision(sgd(parameter(4, 32, dtype=torch.bfloat16)), weights="int8_per_row")
     with pytest.raises(TypeError, match="expected real numbers"):
         low_precision(sgd(nn.Parameter(torch.zeros(4, 4, dtype=torch.complex64))), weights="bf16")
+    with pytest.raises(ValueError, match="values of binary16 do not fit bfloat16; keep the parameter in float32"):
+        low_precision(sgd(parameter(4, 32, dtype=torch.bfloat16)), weights="fp16", master="binary32")
+    p.grad = torch.ones(4, 32)
+    optimizer = low_precision(torch.optim.Adam([p]), states={"*": {"fmt": "bf16", "domain": "sqrt"}})
+    with pytest.raises(ValueError, match="state 'exp_avg' of this Adam has negative numbers"):
+        optimizer.step()
     optimizer = low_precision(sgd(p), weights="bf16", states={"exp_avg": "bf16"})
     p.grad = torch.ones(4, 32)
     with pytest.raises(ValueError, match="unknown state 'exp_avg'.*states of this SGD: none"):

@@ -8,14 +8,15 @@ import textwrap
 import time
 
 import halfulp as hu
+import numpy as np
 import pandas
 import pytest
 from halfulp.sim import plots
-from halfulp.sim.settings import Settings
 from halfulp.sim.store import Store
 from halfulp.sim.sweep import COLUMNS, expand_formats, frame
+from halfulp.sim.training import Trained
 
-QUICK = Settings(hidden=(8,), steps=4, batch=16, width=4)
+QUICK = hu.Training(steps=4, batch=16, width=4)
 FORMATS = ["e[1-2]m[0-1]", "int4", "ternary", "binary32"]
 
 
@@ -24,7 +25,7 @@ def quick(store=None, progress=False, **options):
         "digits",
         formats=options.pop("formats", FORMATS),
         seeds=2,
-        settings=QUICK,
+        training=QUICK,
         store=store,
         progress=progress,
         **options,
@@ -33,14 +34,18 @@ def quick(store=None, progress=False, **options):
 
 @pytest.fixture
 def untrained(monkeypatch):
-    """Metrics that depend on the run alone, at once: these tests are about the sweep, not the trainer."""
-    from halfulp.sim import train
+    """Results that depend on the run alone, at once: these tests are about the sweep, not the trainer."""
+    from halfulp.sim.train_grid import Trainer
 
-    def instead(task, settings, members):
-        losses = [float(m.fmt.bits + m.seed + m.learning_rate + settings.steps) for m in members]
-        return [{"test_accuracy": 0.5, "test_loss": x, "train_loss": x, "diverged": False} for x in losses]
+    def instead(self, chunk, runs, report=None, keep=False):
+        return [_made_up(self.training, run) for run in runs]
 
-    monkeypatch.setattr(train, "train_batch", instead)
+    monkeypatch.setattr(Trainer, "train_chunk", instead)
+
+
+def _made_up(training, run):
+    x = len(run.rules[0].recipe.name) + run.seed + run.learning_rate + training.steps
+    return Trained(run, {"accuracy": 0.5, "loss": x}, None, {"loss": np.full(training.steps, x)})
 
 
 def test_a_row_for_every_run_in_the_order_asked_for(tmp_path, untrained):
@@ -63,9 +68,7 @@ def test_finished_runs_are_not_repeated(tmp_path, monkeypatch, untrained):
     assert list(second["format"]) == ["int4"] * 2 + ["fp4_e2m1"] * 2 + ["fp6_e3m2"] * 2
     merged = second.merge(first, on=["format", "seed"])
     assert (merged["test_loss_x"] == merged["test_loss_y"]).all()
-    from halfulp.sim import train
-
-    monkeypatch.setattr(train, "train_batch", None)
+    monkeypatch.setattr("halfulp.sim.train_grid.Trainer.train_chunk", None)
     pandas.testing.assert_frame_equal(quick(path, formats=["e2m1", "int4"]), first)
 
 
@@ -76,7 +79,7 @@ def test_other_settings_are_other_runs(tmp_path, untrained):
         "digits",
         formats=["e2m1"],
         seeds=2,
-        settings=Settings(hidden=(8,), steps=5, batch=16, width=4),
+        training=hu.Training(steps=5, batch=16, width=4),
         store=path,
         progress=False,
     )
@@ -92,13 +95,12 @@ def test_a_killed_sweep_goes_on_and_loses_nothing(tmp_path):
     path, formats = tmp_path / "s.sqlite", ["e1m0", "e1m1", "e2m0", "e2m1"]
     program = f"""
         import time, halfulp as hu
-        from halfulp.sim.settings import Settings
         def report(done, total):
             print(done, total, flush=True)
             if done:
                 time.sleep(60)
         hu.sweep("digits", formats={formats!r}, seeds=2, store={str(path)!r}, progress=report,
-                 settings=Settings(hidden=(8,), steps=4, batch=16, width=4))
+                 training=hu.Training(steps=4, batch=16, width=4))
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True)
     lines = []

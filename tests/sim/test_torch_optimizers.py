@@ -195,6 +195,52 @@ def test_wrapped_after_its_first_steps():
     assert torch.equal(optimizer.state[p]["momentum_buffer"], torch.full((4, 32), 0.9))
 
 
+def test_narrow_parameters_wrapped_after_their_first_steps():
+    """Their states become float32, as those of the copies that the optimizer works on."""
+    p = parameter(4, 32, dtype=torch.bfloat16)
+    inner = torch.optim.AdamW([p], lr=0.01)
+    steps(inner, p, [torch.ones_like(p)])
+    before = inner.state[p]["exp_avg"].float()
+    optimizer = low_precision(inner, weights="bf16")
+    assert torch.equal(optimizer.state[p]["exp_avg"], before)
+    steps(optimizer, p, [torch.ones_like(p)])
+    torch.testing.assert_close(optimizer.state[p]["exp_avg"], 0.9 * before + 0.1)
+
+
+@pytest.mark.parametrize("kept", [{"weights": "bf16"}, {"weights": "mxfp4", "master": "binary32"}])
+def test_narrow_models_resume(kept):
+    def new():
+        model = network().bfloat16()
+        return model, low_precision(torch.optim.AdamW(model.parameters(), lr=0.01), **kept)
+
+    def run(model, optimizer, first, last):
+        for k in range(first, last):
+            for p in model.parameters():
+                p.grad = normal(*p.shape, seed=k).bfloat16()
+            optimizer.step()
+        return [p.detach().clone() for p in model.parameters()]
+
+    model, optimizer = new()
+    expected = run(model, optimizer, 0, 6)
+    model, optimizer = new()
+    run(model, optimizer, 0, 3)
+    states = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+    model, optimizer = new()
+    optimizer.load_state_dict(states[1])
+    model.load_state_dict(states[0])
+    assert equal(run(model, optimizer, 3, 6), expected)
+
+
+def test_groups_added_later_are_checked_by_the_optimizer():
+    matrix, vector = parameter(4, 4), parameter(4)
+    optimizer = low_precision(hu.muon([matrix]), "bf16", seed=np.int64(3))
+    with pytest.raises(ValueError, match="give vectors to AdamW"):
+        optimizer.add_param_group({"params": [vector]})
+    assert len(optimizer.param_groups) == len(optimizer.inner.param_groups) == 1
+    optimizer.add_param_group({"params": [parameter(4, 4, seed=1)], "lr": 0.5})
+    assert [group["lr"] for group in optimizer.inner.param_groups] == [0.02, 0.5]
+
+
 def test_models_with_quantized_products():
     """Weights that are on the grid already stay there in the forward product."""
     model = mlp()

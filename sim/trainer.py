@@ -1,0 +1,58 @@
+"""Train many runs of a task at once. JAX is imported when this is called."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from .tasks.task import Task
+from .training import Run, Trained, Training
+
+
+def train(
+    task: "str | Task",
+    runs: Iterable[Run] | Run,
+    training: Training | None = None,
+    *,
+    checkpoints: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    keep_parameters: bool = False,
+) -> list[Trained]:
+    """Train a task in many recipes, seeds and learning rates, side by side in few compiled programs.
+
+    Runs whose recipes have one shape share a program: formats, roundings, whether tensors are scaled, whether operands
+    are transformed, learning rates and seeds are data to it. A run does not depend on its neighbours.
+
+    Args:
+        task: of `halfulp.task`, or its name.
+        runs: `Run`s, of any recipes.
+        training: steps, batch, optimizer and the like; see `Training`.
+        checkpoints: a folder for checkpoints. A training that was stopped goes on from there, and equals one that was
+            not, bit for bit.
+        progress: called with (finished steps of all runs, all steps).
+        keep_parameters: whether results hold the trained parameters.
+
+    Returns:
+        What became of each run, in the order given: metrics on validation data, curves, evaluations, the step at which
+        it diverged.
+
+    Raises:
+        ValueError: an unknown task, no runs, a batch larger than the data, rules that do not suit the model.
+        CheckpointError: checkpoints that cannot be read or written.
+        ModuleNotFoundError: JAX or optax is missing.
+
+    Example:
+        >>> from halfulp.sim.recipes import uniform
+        >>> runs = [Run(uniform(fmt), learning_rate=rate) for fmt in ("e3m2", "int4") for rate in (0.03, 0.1)]
+        >>> [round(found.metrics["accuracy"], 1) for found in train("digits", runs, Training(steps=100, batch=64))]
+        [0.9, 0.9, 0.9, 0.9]
+    """
+    try:
+        from .train_grid import Trainer
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{error.name} is missing; pip install 'halfulp[sim]'") from error
+    if isinstance(task, str):
+        from .tasks.loading import task as any_task
+
+        task = any_task(task)
+    chosen: Any = [runs] if isinstance(runs, Run) else runs
+    return Trainer(task, training, checkpoints).train(chosen, report=progress, keep_parameters=keep_parameters)

@@ -1,0 +1,206 @@
+"""The trainer: many runs in few programs, each as if it were alone, resumable to the last bit."""
+
+import halfulp as hu
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from halfulp.sim.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from halfulp.sim.jax_products import quantized_product
+from halfulp.sim.jax_recipe_data import data_of, merged, shape_of
+from halfulp.sim.operands import operands_of
+from halfulp.sim.quantizer import Quantizer
+from halfulp.sim.recipe import OPERANDS, Recipe
+from halfulp.sim.recipes import recipe, uniform
+from halfulp.sim.train_grid import Trainer
+from halfulp.sim.train_recipes import grouped
+from halfulp.sim.training import Run, Training, rate_factors, width_for
+
+RNG = np.random.default_rng(0)
+QUICK = Training(steps=10, batch=32, width=2, checkpoint_every=5)
+
+
+@pytest.fixture(scope="module")
+def task():
+    return hu.task("digits", model="mlp", size="xs")
+
+
+@pytest.fixture(scope="module")
+def trainer(task):
+    return Trainer(task, QUICK)
+
+
+def same(a, b):
+    assert a.metrics == b.metrics
+    assert a.diverged_at == b.diverged_at
+    for name, curve in a.curves.items():
+        assert np.array_equal(curve, b.curves[name], equal_nan=True), name
+
+
+def test_formats_share_one_program_and_runs_do_not_see_their_neighbours(trainer):
+    """More formats, roundings, scales on and off compile nothing; alone, first or last in a chunk a run is the same."""
+    runs = [Run(uniform(name), seed, 0.1) for name in ("e3m2", "int4", "e4m3") for seed in (0, 1)]
+    found = trainer.train(runs)
+    assert trainer.compiled == 1
+    more = [Run(uniform(name), 3, 0.3) for name in ("e2m1", "int8", "e5m2")]
+    again = trainer.train([more[0], runs[3], *more[1:]])
+    assert trainer.compiled == 1
+    same(found[3], again[1])
+    alone = trainer.train([runs[3]])
+    same(found[3], alone[0])
+    assert found[0].metrics != found[1].metrics != found[2].metrics
+
+
+def test_data_gives_what_compiled_recipes_give():
+    """Formats, roundings, transforms and scales as data, forward and backward, bit for bit."""
+    grids = [
+        [uniform("e3m2"), uniform("int4"), uniform("e3m2", scale=False)],
+        [mixed("e2m1", rounding="stochastic"), mixed("e4m3", rounding="up"), mixed("e4m3", transform="hadamard32")],
+    ]
+    x, w, e = (jnp.asarray(RNG.standard_normal(shape), jnp.float32) for shape in ((32, 64), (64, 64), (32, 64)))
+    seed = jnp.array([7, 9], jnp.uint32)
+
+    def both(formats, specs):
+        found, pull = jax.vjp(lambda a, b: quantized_product(a, b, ("linear",), specs, seed, 4, formats=formats), x, w)
+        return found, *pull(e)
+
+    for grid in grids:
+        assert len({shape_of(each) for each in grid}) == 1
+        program = operands_of(merged(grid), "linear")
+        stacked = jax.jit(jax.vmap(lambda data, program=program: both(data, program)))(data_of(grid, grid))
+        for k, each in enumerate(grid):
+            want = both((None,) * 6, operands_of(each, "linear"))
+            for part, expected in zip(stacked, want):
+                assert np.array_equal(part[k], expected) or np.allclose(part[k], expected, rtol=1e-5, atol=1e-5), each
+
+
+def mixed(fmt, **how):
+    return Recipe(fmt, **dict.fromkeys(OPERANDS, Quantizer(f"{fmt}_per_tensor", **how)), pad=True)
+
+
+def test_what_shares_a_program():
+    rules = [
+        Run(r).rules for r in (uniform("e3m2"), "identity", uniform("int4"), "mxfp4", "mxfp6", "quartet", "bitnet")
+    ]
+    assert [numbers for _, numbers in grouped(rules)] == [[0, 2], [1], [3, 4], [5], [6]]
+    two = [mixed("e2m1", transform="hadamard16"), mixed("e2m1", transform="hadamard32"), mixed("e2m1")]
+    assert [numbers for _, numbers in grouped([Run(r).rules for r in two])] == [[0], [1], [2]]
+    with pytest.raises(ValueError, match="expected one transform in a program, got hadamard16, hadamard32"):
+        merged(two)
+    with pytest.raises(ValueError, match="recipes of several shapes do not share a program"):
+        merged([recipe("mxfp4"), uniform("e3m2")])
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(task, trainer, tmp_path):
+    runs = [Run(uniform("e2m1"), 0, 0.1), Run(uniform("int4"), 1, 0.3)]
+    whole = trainer.train(runs)
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    kept = Trainer(task, QUICK, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        kept.train(runs, report=stop)
+    (path,) = tmp_path.glob("*.npz")
+    seen = []
+    again = Trainer(task, QUICK, tmp_path).train(runs, report=lambda done, total: seen.append((done, total)))
+    assert seen == [(20, 20)]  # the first five steps of both were not repeated
+    for a, b in zip(whole, again):
+        same(a, b)
+    assert not path.exists()
+
+
+def test_divergence_ends_the_run_it_befell_and_says_when(task):
+    found = Trainer(task, Training(steps=10, batch=32, width=2)).train([Run(seed=0), Run(seed=0, learning_rate=1e4)])
+    good, bad = found
+    assert not good.diverged
+    assert bad.diverged
+    assert 1 <= bad.diverged_at < 10
+    assert np.isfinite(bad.curves["loss"][: bad.diverged_at]).all()
+    assert np.isnan(bad.curves["loss"][bad.diverged_at + 1 :]).all()
+    assert np.isfinite(good.curves["loss"]).all()
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_optimizers_learn_with_clipping_and_a_dynamic_loss_scale(task, optimizer):
+    training = Training(
+        steps=40, batch=64, optimizer=optimizer, clip=1.0, loss_scale="dynamic", schedule="wsd", warmup=4, width=1,
+        evaluate_every=20, probe_every=20,
+    )  # fmt: skip
+    (found,) = Trainer(task, training).train([Run(seed=0, learning_rate=0.01, weight_decay=0.01)], keep_parameters=True)
+    assert found.metrics["accuracy"] > 0.6
+    assert found.evaluations["step"].tolist() == [20, 40]
+    assert found.probes["step"].tolist() == [20, 40]
+    assert found.curves["loss_scale"].shape == (40,)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found.parameters))
+
+
+def test_an_overflowing_loss_scale_is_halved_and_the_step_skipped(task):
+    training = Training(steps=12, batch=32, loss_scale="dynamic", width=1)
+    (found,) = Trainer(task, training).train([Run(Recipe("fp16", output="binary16"), learning_rate=0.1)])
+    assert not found.diverged
+    scale = found.curves["loss_scale"]
+    assert (scale[1:] <= scale[:-1]).all()
+
+
+def test_recipes_with_state_train(task):
+    training = Training(steps=20, batch=64, width=1)
+    for name in ("fp8_delayed", "lsq"):
+        (found,) = Trainer(task, training).train([Run([("*", recipe(name).with_(pad=True))], learning_rate=0.1)])
+        assert found.curves["loss"][-1] < 0.9 * found.curves["loss"][0], name
+
+
+def test_rates():
+    assert rate_factors(Training(steps=4, schedule="linear")).tolist() == [1, 0.75, 0.5, 0.25]
+    assert rate_factors(Training(steps=4, schedule="constant", warmup=1)).tolist() == [0.5, 1, 1, 1]
+    assert rate_factors(Training(steps=10, schedule="wsd")).tolist()[:8] == [1] * 8
+    assert np.allclose(rate_factors(Training(steps=4, final=0.5)), 0.5 + 0.25 * (1 + np.cos(np.pi * np.arange(4) / 4)))
+    assert (width_for(Training(batch=64), 2e4), width_for(Training(batch=64), 1e9), width_for(Training(width=3), 1)) == (16, 1, 3)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 0}, "expected steps >= 1, got 0"),
+        ({"warmup": 300}, "expected a warm-up shorter than the 300 steps"),
+        ({"optimizer": "adam"}, "did you mean 'adamw'"),
+        ({"schedule": "cosin"}, "did you mean 'cosine'"),
+        ({"loss_scale": 3.0}, "expected a power of two for loss_scale, or 'dynamic', got 3.0"),
+        ({"clip": 0.0}, "expected clip > 0"),
+        ({"momentum": 1.0}, "expected momentum from 0 to 1"),
+        ({"diverged_above": 1.0}, "expected diverged_above > 1"),
+    ],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Training(**settings)
+
+
+def test_bad_runs_and_batches(task):
+    with pytest.raises(ValueError, match="expected a positive learning rate, got -1"):
+        Run(learning_rate=-1)
+    with pytest.raises(ValueError, match="expected a seed from 0"):
+        Run(seed=-1)
+    with pytest.raises(ValueError, match="nothing to train; pass at least one Run"):
+        Trainer(task, QUICK).train([])
+    with pytest.raises(ValueError, match="1437 samples to train on, got a batch of 2000"):
+        Trainer(task, Training(batch=2000))
+    with pytest.raises(ValueError, match="unknown task 'digit'; did you mean 'digits'"):
+        hu.train("digit", [Run()])
+
+
+def test_checkpoints_are_checked(tmp_path):
+    path = tmp_path / "c.npz"
+    assert load_checkpoint(path, "k") is None
+    save_checkpoint(path, "k", 3, [np.arange(4), np.float32(2)])
+    step, arrays = load_checkpoint(path, "k")
+    assert step == 3
+    assert arrays[0].tolist() == [0, 1, 2, 3]
+    with pytest.raises(CheckpointError, match="a checkpoint of another training"):
+        load_checkpoint(path, "other")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(CheckpointError, match="no checkpoint or is damaged"):
+        load_checkpoint(path, "k")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="cannot write"):
+        save_checkpoint(tmp_path / "file" / "c.npz", "k", 1, [])
