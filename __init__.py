@@ -113,7 +113,9 @@ from .sim.stored import Stored as Stored
 from .sim.sweep import sweep as sweep
 from .sim.tasks.loading import list_tasks as list_tasks
 from .sim.tasks.loading import task as task
+from .sim.tasks.order import data_order as data_order
 from .sim.tasks.task import Task as Task
+from .sim.tasks.twins import torch_model as torch_model
 from .sim.trainer import train as train
 from .sim.training import Run as Run
 from .sim.training import Trained as Trained

@@ -146,10 +146,18 @@ def traced_program(fn: Any, rules: Sequence[Rule], params: Any, static: Static, 
     arrays = jax.tree.leaves(leaves)
     closed, shape = jax.make_jaxpr(lambda *xs: _called(fn, static, xs), return_shape=True)(*arrays)
     survey = Survey(held=held_by(fn))
-    holds = any(getattr(x, "ndim", 0) > 1 for x in closed.consts)
-    origins = _origins(fn, params, static, holds)
+    origins = _origins(fn, params, static, _holds(closed))
     walk(survey, closed.jaxpr, [survey.constant(x) for x in closed.consts], origins, Where())
     return Program(closed, shape, survey, assigned(survey.products, rules))
+
+
+def _holds(closed: Any) -> bool:
+    """Whether a jaxpr, or one inside of it, has constants that may be weights."""
+    if any(getattr(x, "ndim", 0) > 1 for x in closed.consts):
+        return True
+    given = [x for equation in closed.jaxpr.eqns for x in equation.params.values()]
+    inner = [x for each in given for x in (each if isinstance(each, tuple) else (each,)) if hasattr(x, "consts")]
+    return any(_holds(x) for x in inner)
 
 
 def _called(fn: Any, static: Static, arrays: Sequence[Any]) -> Any:

@@ -26,7 +26,7 @@ AROUND = ("Norm", "Softmax", "GELU", "SiLU", "ReLU", "Tanh", "Sigmoid", "Activat
 
 IDENTITY = any_recipe("identity")
 _FILTERED = "filter_fn leaves it alone"
-_KEPT = ("torch.", "halfulp.")
+_KEPT = ("torch.", "halfulp.sim.torch_")
 """Beginnings of the modules of classes whose forward is not the user's."""
 
 

@@ -67,7 +67,9 @@ def transformation(training: Training) -> optax.GradientTransformation:
         return adam
     from .jax_optimizers import scale_by_polar_express
 
-    return optax.partition({"muon": scale_by_polar_express(training.momentum), "adam": adam}, _muon_or_adam)
+    return optax.partition(
+        {"muon": scale_by_polar_express(training.momentum, adjust="match_rms_adamw"), "adam": adam}, _muon_or_adam
+    )
 
 
 def _muon_or_adam(parameters: Any) -> Any:

@@ -4,8 +4,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from ..formats.suggest import unknown
 from .tasks.task import Task
 from .training import Run, Trained, Training
+
+LIBRARIES = ("jax", "torch")
+"""What may train."""
 
 
 def train(
@@ -16,6 +20,8 @@ def train(
     checkpoints: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     keep_parameters: bool = False,
+    library: str = "jax",
+    device: str = "cpu",
 ) -> list[Trained]:
     """Train a task in many recipes, seeds and learning rates, side by side in few compiled programs.
 
@@ -30,6 +36,9 @@ def train(
             not, bit for bit.
         progress: called with (finished steps of all runs, all steps).
         keep_parameters: whether results hold the trained parameters.
+        library: 'jax', or 'torch', where runs go one after another through `halfulp.quantize_`: for cross-checks, and
+            for GPUs. The same data, first parameters, schedule and random words; losses agree as far as sums do.
+        device: of torch.
 
     Returns:
         What became of each run, in the order given: metrics on validation data, curves, evaluations, the step at which
@@ -46,13 +55,21 @@ def train(
         >>> [round(found.metrics["accuracy"], 1) for found in train("digits", runs, Training(steps=100, batch=64))]
         [0.9, 0.9, 0.9, 0.9]
     """
-    try:
-        from .train_grid import Trainer
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{error.name} is missing; pip install 'halfulp[sim]'") from error
+    if library not in LIBRARIES:
+        raise ValueError(unknown("library", str(library), LIBRARIES))
     if isinstance(task, str):
         from .tasks.loading import task as any_task
 
         task = any_task(task)
     chosen: Any = [runs] if isinstance(runs, Run) else runs
+    if library == "torch":
+        from .torch_training import train
+
+        if checkpoints is not None:
+            raise ValueError("checkpoints are for library='jax'; leave them out")
+        return train(task, chosen, training or Training(), device, progress, keep_parameters)
+    try:
+        from .train_grid import Trainer
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{error.name} is missing; pip install 'halfulp[sim]'") from error
     return Trainer(task, training, checkpoints).train(chosen, report=progress, keep_parameters=keep_parameters)

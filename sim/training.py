@@ -18,7 +18,7 @@ SCHEDULES = ("cosine", "linear", "constant", "wsd")
 
 DYNAMIC = "dynamic"
 """The loss scale that follows overflows."""
-_WIDEST = 16
+_WIDEST = 32
 """Runs side by side at most: from there on small networks gain nothing."""
 _WORTHWHILE = 2e8
 """Multiply-accumulates of a step beyond which a second run side by side saves no time (two cores)."""

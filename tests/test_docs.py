@@ -18,7 +18,7 @@ MODULES = [
     "emulate.linalg.sums", "emulate.quantize", "emulate.units.accumulator", "emulate.units.convolution", "emulate.units.matmul", "emulate.random_runs", "emulate.rounded.arrays", "emulate.traced", "emulate.transforms", "sim.wrapping",
     "sim.accelerators", "sim.allocate", "sim.area", "sim.conversion", "sim.cost", "sim.energy", "sim.factors",
     "sim.jax_sensitivity", "sim.model_cost", "sim.optimizers", "sim.orthogonal", "sim.quantized", "sim.recipe_cost",
-    "sim.probes", "sim.sensitivity", "sim.statistics", "sim.storage",
+    "sim.probes", "sim.sensitivity", "sim.statistics", "sim.storage", "sim.tasks.loading", "sim.tasks.twins", "sim.trainer",
 ]  # fmt: skip
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 

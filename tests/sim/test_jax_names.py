@@ -170,6 +170,7 @@ def test_parameters_that_a_function_holds():
         assert list(hu.explain(fn, FP4, **arguments).index) == ["head"]
     bare = model.head["w"]
     assert names_of(lambda x: x @ bare, x, rules=FP4) == ["linear"]
+    assert names_of(lambda x: jax.jit(lambda x: x @ bare)(x), x, rules=FP4) == ["linear"]
     named = jax.named_call(lambda x: x @ np.asarray(bare), name="mine")
     assert names_of(lambda x: named(x), x, rules=FP4) == ["mine"]
 

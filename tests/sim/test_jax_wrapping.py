@@ -249,7 +249,7 @@ def test_transforms_in_a_rule_of_its_own():
     """A gradient with respect to a transformed operand is taken back."""
     how = {"fmt": "fp4_e2m1", "transform": "hadamard4", "gradient": "identity"}
     forward, backward = Quantizer(**how), Quantizer(**how, source="quantized")
-    recipe = Recipe("turned", forward, forward, forward, backward, forward, backward)
+    recipe = Recipe("turned", forward, forward, forward, backward)
     w, x, e = integers(8, 4, seed=1), integers(8, 8), integers(8, 4, seed=2)
     equal(*(gradients(quantized(fn, recipe), e, w, x) for fn in (product, lambda w, x: own(x, w))))
 
