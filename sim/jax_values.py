@@ -15,7 +15,12 @@ def complex_values(weight: jax.Array, fmt: str) -> jax.Array:
     The view as complex parts is linear and is undone afterwards, so that straight through for the complex parts is
     straight through for the matrix. See `operand_values.widely_linear`.
     """
+    return _at_once(weight, fmt)
+
+
+@partial(jax.jit, static_argnums=1, inline=True)
+def _at_once(weight: jax.Array, fmt: str) -> jax.Array:
     return widely_linear(FLOATS, weight, fmt)
 
 
-complex_values.defvjp(lambda weight, fmt: (widely_linear(FLOATS, weight, fmt), None), lambda fmt, _, e: (e,))
+complex_values.defvjp(lambda weight, fmt: (_at_once(weight, fmt), None), lambda fmt, _, e: (e,))

@@ -111,8 +111,9 @@ def _delayed(xp: Floats, t: Array, of: Operand, state: Array) -> Array:
 def _by_scale(xp: Floats, wide: Array, like: Array, of: Operand, noise: Noise, scale: Array) -> Array:
     """Elements times scales, in the dtype of `like`: `quantize(..., scale=scale)` by the way of elements."""
     each = spread(xp, scale, wide, of)
+    one = math.prod(scale.shape) == 1  # a learned one may vanish; those of blocks do not
     elements = quantize(
-        xp.over(wide, or_one(xp, each)),
+        xp.over(wide, or_one(xp, each) if one else each),
         of.element,
         rounding=of.rounding or None,
         overflow=of.overflow or None,

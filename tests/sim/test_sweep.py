@@ -22,7 +22,7 @@ FORMATS = ["e[1-2]m[0-1]", "int4", "ternary", "binary32"]
 
 def quick(store=None, progress=False, **options):
     return hu.sweep(
-        "digits",
+        options.pop("task", "digits"),
         formats=options.pop("formats", FORMATS),
         seeds=2,
         training=QUICK,
@@ -99,7 +99,7 @@ def test_a_killed_sweep_goes_on_and_loses_nothing(tmp_path):
             print(done, total, flush=True)
             if done:
                 time.sleep(60)
-        hu.sweep("digits", formats={formats!r}, seeds=2, store={str(path)!r}, progress=report,
+        hu.sweep(hu.task("digits", size="xs"), formats={formats!r}, seeds=2, store={str(path)!r}, progress=report,
                  training=hu.Training(steps=4, batch=16, width=4))
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True)
@@ -112,12 +112,13 @@ def test_a_killed_sweep_goes_on_and_loses_nothing(tmp_path):
     process.stdout.close()
     assert lines == [["0", "8"], ["4", "8"]]
     seen = []
-    resumed = quick(path, formats=formats, progress=lambda done, total: seen.append(done))
+    small = hu.task("digits", size="xs")
+    resumed = quick(path, task=small, formats=formats, progress=lambda done, total: seen.append(done))
     assert seen[0] == 4
     assert seen[-1] == 8
     with Store(path) as store:
         assert len(store.rows()) == 8
-    pandas.testing.assert_frame_equal(resumed, quick(None, formats=formats))
+    pandas.testing.assert_frame_equal(resumed, quick(None, task=small, formats=formats))
 
 
 def test_progress_bar_shows_runs_and_time_left(capsys, untrained):
@@ -153,7 +154,7 @@ def test_ranges():
 )
 def test_bad_sweeps(options, message):
     with pytest.raises(ValueError, match=message):
-        hu.sweep(**{"settings": QUICK, "progress": False, **options})
+        hu.sweep(**{"training": QUICK, "progress": False, **options})
 
 
 def table(rows):
