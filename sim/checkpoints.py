@@ -7,10 +7,13 @@ import json
 import os
 import zipfile
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from .tasks.task import Task
 
 _HEADER = "header"
 _VERSION = 1
@@ -18,6 +21,16 @@ _VERSION = 1
 
 class CheckpointError(RuntimeError):
     """A checkpoint that cannot be read or written; the message says what to do."""
+
+
+def fingerprint_of(task: Task) -> str:
+    """What decides the numbers of a task beside its names: its data and its model with all options."""
+    found = sha256(repr([task.description, task.parameters]).encode())
+    for part in (task.train, task.valid):
+        for name, array in sorted(part.items()):
+            found.update(repr([name, str(array.dtype), array.shape]).encode())
+            found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()[:16]
 
 
 def save_checkpoint(path: Path, key: str, step: int, arrays: Sequence[np.ndarray]) -> None:
@@ -66,7 +79,7 @@ def load_checkpoint(path: Path, key: str) -> tuple[int, list[np.ndarray]] | None
         raise CheckpointError(
             f"{path} is no checkpoint or is damaged ({error}); delete it to start that training anew"
         ) from error
-    if header["version"] != _VERSION or header["key"] != key:
+    if (header.get("version"), header.get("key")) != (_VERSION, key):
         raise CheckpointError(
             f"{path} is a checkpoint of another training; pass another folder, or delete it to start anew"
         )

@@ -34,16 +34,14 @@ def dot_general(params: Any, lhs: jax.Array, rhs: jax.Array, weight: int | None,
 
     Args:
         params: of the equation.
-        weight: which operand is w of a linear product.
+        weight: which operand is the weight, and so comes second; None for neither.
         kind: 'linear' or 'matmul'.
     """
-    if kind == "matmul":
-        a, b = (_matrix(params, t, side, free_first=side == 0) for side, t in enumerate((lhs, rhs)))
-        return Canonical(a, b, ("matmul",), _back(params, lhs, rhs, False))
     swapped = weight == 0
     first, second = (1, 0) if swapped else (0, 1)
-    a, b = (_matrix(params, (lhs, rhs)[side], side, free_first=True) for side in (first, second))
-    return Canonical(a, b, ("linear",), _back(params, lhs, rhs, swapped))
+    a = _matrix(params, (lhs, rhs)[first], first, free_first=True)
+    b = _matrix(params, (lhs, rhs)[second], second, free_first=kind == "linear")
+    return Canonical(a, b, (kind,), _back(params, lhs, rhs, swapped))
 
 
 def cotangent(params: Any, lhs: jax.Array, rhs: jax.Array, side: int, to_data: bool) -> Canonical:
@@ -81,7 +79,7 @@ def _matrix(params: Any, t: jax.Array, side: int, free_first: bool) -> jax.Array
 
 def second_shape(params: Any, shapes: Sequence[tuple[int, ...]], weight: int | None, kind: str) -> tuple[int, ...]:
     """The shape of the second factor: w (n, k), or b (*batch, k, n)."""
-    side = 1 if kind == "matmul" or weight is None else weight
+    side = 1 if weight is None else weight
     batch, free, contracted = _axes(params, len(shapes[side]), side)
     last = (contracted, free) if kind == "matmul" else (free, contracted)
     lengths = [prod(shapes[side][k] for k in axes) for axes in last]

@@ -93,10 +93,18 @@ def held_by(fn: Any) -> dict[int, Path]:
     """
     found: dict[int, Path] = {}
     for name, tree in _held(fn):
-        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        for path, leaf in _leaves(tree):
             if is_array(leaf) and path:
                 found.setdefault(id(leaf), Path(name, keys_of(path)))
     return found
+
+
+def _leaves(tree: Any) -> list[tuple[Any, Any]]:
+    """(path, leaf) of a pytree; none of what is no pytree, such as settings in a dictionary with keys of all kinds."""
+    try:
+        return jax.tree_util.tree_flatten_with_path(tree)[0]
+    except (TypeError, ValueError):
+        return []
 
 
 def _held(fn: Any) -> Iterable[tuple[str, Any]]:

@@ -78,7 +78,7 @@ def _as_data(name: str) -> Any:
     """
     fmt: Any = any_format(name)
     if isinstance(fmt, ScaledFormat):
-        return fmt
+        return replace(fmt, rounding="nearest_even")  # its own is data; see `_rounding_of`
     if not isinstance(fmt, Format) or isinstance(fmt, ComplexFormat):
         return None
     return scaled(fmt, block="tensor") if default_overflow(fmt) == "saturate" else fmt

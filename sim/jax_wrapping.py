@@ -26,10 +26,14 @@ from .rules import Rule, rules_of
 
 
 class Static(NamedTuple):
-    """What is not traced of a call: the tree of its arguments, and the leaves that are no arrays."""
+    """What is not traced of a call: the tree of its arguments, and the leaves that are no arrays.
+
+    Their types tell True from 1, which are equal.
+    """
 
     tree: Any
     leaves: tuple[Any, ...]
+    types: tuple[type, ...]
 
 
 class Program(NamedTuple):
@@ -171,7 +175,8 @@ def _called(fn: Any, static: Static, arrays: Sequence[Any]) -> Any:
 def _split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Static, list[Any]]:
     """What of the arguments is static, and the arrays."""
     leaves, tree = jax.tree.flatten((args, kwargs))
-    static = Static(tree, tuple(_ARRAY if is_array(x) or isinstance(x, float) else x for x in leaves))
+    kept = tuple(_ARRAY if is_array(x) or isinstance(x, float) else x for x in leaves)
+    static = Static(tree, kept, tuple(type(x) for x in kept))
     try:
         hash(static)
     except TypeError:

@@ -1,9 +1,8 @@
 """The seed of what draws random words, of the user's seed and its name; the same in every framework."""
 
 from hashlib import blake2s
-from typing import Any
 
-from ..emulate.philox import Words, fold_stream, fold_words
+from ..emulate.philox import fold_stream
 from ..emulate.philox import seed_words as words_of
 
 
@@ -17,12 +16,6 @@ def seed_words(seed: int, name: str) -> tuple[int, int]:
         raise ValueError(f"expected a seed from 0 to 2**64 - 1, got {seed!r}")
     (low, high), (first, second) = words_of(seed), name_words(name)
     return fold_stream(low, first), fold_stream(high, second)
-
-
-def folded(xp: Words, words: tuple[Any, Any], name: str) -> tuple[Any, Any]:
-    """`seed_words` of two words that may be traced, over an array namespace."""
-    first, second = name_words(name)
-    return fold_words(xp, words[0], first), fold_words(xp, words[1], second)
 
 
 def name_words(name: str) -> tuple[int, int]:

@@ -176,6 +176,7 @@ def _configs(trainer: Any, members: Sequence[tuple[Format, Run]], chunks: Sequen
             "task": task.name,
             "model": [task.model, task.size, task.parameters],
             "source": task.source,
+            "data": trainer.fingerprint,
             "format": fmt.spec,
             "name": fmt.name,
             "seed": run.seed,

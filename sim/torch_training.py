@@ -30,12 +30,14 @@ def train(
     """See `trainer.train`.
 
     Raises:
-        ValueError: loss scales, which are for the trainer in JAX.
+        ValueError: no runs, a batch larger than the data, loss scales that are for the trainer in JAX.
     """
     if training.loss_scale == DYNAMIC:
         raise ValueError("loss_scale='dynamic' is for library='jax'; leave it out, or give a power of two")
-    listed = list(runs)
-    found = []
+    listed, found = list(runs), []
+    if not listed:
+        raise ValueError("nothing to train; pass at least one Run")
+    training.check_batch(task.name, task.samples)
     for number, run in enumerate(listed):
         found.append(_train_one(task, run, training, torch.device(device), keep_parameters))
         if report is not None:
@@ -84,13 +86,15 @@ def _train_one(task: Task, run: Run, training: Training, device: torch.device, k
 def _gradients(task: Task, model: nn.Module, batch: Any, words: Any, training: Training) -> tuple[float, float]:
     """The loss and the norm of the gradients, which are left on the parameters, clipped."""
     model.train()
-    for p in model.parameters():
+    sizes = extra_parameters(model)
+    for p in (*model.parameters(), *sizes):
         p.grad = None
     loss = torch_loss(task, model, batch, words)
     scale = float(training.loss_scale or 1.0)
     (loss * scale).backward()
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    for gradient in gradients if scale != 1.0 else ():
+    taught = [size.grad for size in sizes if size.grad is not None]
+    for gradient in (*gradients, *taught) if scale != 1.0 else ():
         gradient.div_(scale)
     norm = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
     if training.clip is not None and bool(norm > training.clip):
@@ -107,15 +111,15 @@ def _optimizers(model: nn.Module, run: Run, training: Training) -> list[torch.op
     groups: list[dict[str, Any]] = [
         {"params": [p for p in others if p.dim() > 1], "weight_decay": run.weight_decay, "relative": 1.0},
         {"params": [p for p in others if p.dim() < 2], "weight_decay": 0.0, "relative": 1.0},
-        {"params": extra_parameters(model), "weight_decay": 0.0, "relative": 1.0},
     ]
-    groups = [group for group in groups if group["params"]]
+    groups, sizes = [group for group in groups if group["params"]], extra_parameters(model)
+    found: list[torch.optim.Optimizer] = []
+    if sizes:  # as in JAX, plain gradient descent
+        found.append(torch.optim.SGD([{"params": sizes, "relative": 1.0}], lr=run.learning_rate))
     if training.optimizer == "sgd":
-        return [torch.optim.SGD(groups, lr=run.learning_rate, momentum=training.momentum)]
+        return [*found, torch.optim.SGD(groups, lr=run.learning_rate, momentum=training.momentum)]
     betas = (training.momentum, training.beta2)
-    found: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(groups, lr=run.learning_rate, betas=betas, eps=training.epsilon, weight_decay=0.0)
-    ]
+    found.append(torch.optim.AdamW(groups, lr=run.learning_rate, betas=betas, eps=training.epsilon, weight_decay=0.0))
     if muon:
         group = {"params": muon, "relative": 1.0}
         decay = run.weight_decay

@@ -18,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..emulate.philox import seed_words
-from .checkpoints import load_checkpoint, save_checkpoint
+from .checkpoints import fingerprint_of, load_checkpoint, save_checkpoint
 from .tasks.order import data_order
 from .tasks.task import Task
-from .train_probes import probed
-from .train_recipes import Group, after_step_of, grouped, loss_of, measures_of
+from .train_probes import probed, weights_of
+from .train_recipes import Group, after_step_of, grouped, loss_of, measures_of, scales_of
 from .train_step import Doing, Member, State, evaluated, initial_state, segment_of
 from .training import Run, Trained, Training, rate_factors, width_for
 
@@ -61,12 +61,9 @@ class Trainer:
         self.task, self.training = task, training or Training()
         self.checkpoints = None if checkpoints is None else Path(checkpoints)
         self.samples = next(iter(task.train.values())).shape[0]
-        if self.training.batch > self.samples:
-            raise ValueError(
-                f"{task.name} has {self.samples} samples to train on, got a batch of {self.training.batch}; "
-                "give Training a smaller batch"
-            )
+        self.training.check_batch(task.name, self.samples)
         self.width = width_for(self.training, task.flops_per_sample)
+        self.fingerprint = fingerprint_of(task)
         self._programs: dict[Any, Program] = {}
         self._train = {name: jnp.asarray(a) for name, a in task.train.items()}
         self._valid = {name: jnp.asarray(a) for name, a in task.valid.items()}
@@ -106,8 +103,8 @@ class Trainer:
         if not listed:
             raise ValueError("nothing to train; pass at least one Run")
         found: dict[int, Trained] = {}
-        total, done = len(listed) * self.training.steps, 0
-        for chunk in self.chunks(listed):
+        chunks, total, done = self.chunks(listed), len(listed) * self.training.steps, 0
+        for chunk in chunks:
             members = [listed[number] for number in chunk.numbers]
             size = len(members)
             started = done
@@ -118,21 +115,29 @@ class Trainer:
 
             found |= dict(zip(chunk.numbers, self.train_chunk(chunk, members, tell, keep_parameters)))
             done += size * self.training.steps
+        for chunk in chunks:  # finished ones were kept until here, so that they are not trained again
+            members = [listed[number] for number in chunk.numbers]
+            if (path := self._checkpoint_of(chunk, _padded(chunk, members))) is not None:
+                path.unlink(missing_ok=True)
         return [found[number] for number in range(len(listed))]
 
     def train_chunk(
         self, chunk: Chunk, runs: Sequence[Run], report: Callable[[int], None] | None = None, keep: bool = False
     ) -> list[Trained]:
-        """Train the runs of one chunk; see `train`."""
-        program = self._programs.setdefault(chunk.group.key, Program(self.task, self.training, chunk.group))
-        padded = [*runs, *[runs[-1]] * (chunk.width - len(runs))]
+        """Train the runs of one chunk; see `train`. The caller removes the checkpoint of what is finished."""
+        if chunk.group.key not in self._programs:
+            self._programs[chunk.group.key] = Program(self.task, self.training, chunk.group)
+        program = self._programs[chunk.group.key]
+        padded = _padded(chunk, runs)
         member = _members(chunk.group, padded)
         state = program.begin(self._train, padded)
         history = _History(self.training)
         start, path = 0, self._checkpoint_of(chunk, padded)
-        kept = None if path is None else load_checkpoint(path, _key(self.task, self.training, chunk, padded))
+        kept = None if path is None else load_checkpoint(path, self._key(chunk, padded))
         if kept is not None:
             start, state = kept[0], _restored(state, history, kept[1])
+            if start == self.training.steps and report is not None:
+                report(start)
         orders = np.stack(
             [data_order(run.seed, self.samples, self.training.steps, self.training.batch) for run in padded]
         )
@@ -142,13 +147,11 @@ class Trainer:
             history.add({name: np.asarray(curve) for name, curve in curves.items()})
             done = min(first + self.training.segment, self.training.steps)
             self._look(program, state, member, history, done)
-            if path is not None and done < self.training.steps:
+            if path is not None and (done % self.training.checkpoint_every == 0 or done == self.training.steps):
                 arrays = [*(np.asarray(leaf) for leaf in jax.tree.leaves(state)), *history.arrays()]
-                save_checkpoint(path, _key(self.task, self.training, chunk, padded), done, arrays)
+                save_checkpoint(path, self._key(chunk, padded), done, arrays)
             if report is not None:
                 report(done)
-        if path is not None:
-            path.unlink(missing_ok=True)
         return [history.result(run, state, k, keep) for k, run in enumerate(runs)]
 
     def _look(self, program: "Program", state: State, member: Member, history: "_History", done: int) -> None:
@@ -165,19 +168,24 @@ class Trainer:
     def _checkpoint_of(self, chunk: Chunk, runs: Sequence[Run]) -> Path | None:
         if self.checkpoints is None:
             return None
-        return self.checkpoints / f"{_key(self.task, self.training, chunk, runs)[:24]}.npz"
+        return self.checkpoints / f"{self._key(chunk, runs)[:24]}.npz"
+
+    def _key(self, chunk: Chunk, runs: Sequence[Run]) -> str:
+        """What a checkpoint belongs to: everything that decides its numbers, and when some are recorded."""
+        task, how = self.task, self.training
+        about = {
+            "task": [task.name, task.model, task.size, task.source, self.fingerprint],
+            "training": {**how.as_dict(), "probe_every": how.probe_every, "segment": how.segment},
+            "program": repr(chunk.group.key),
+            "width": chunk.width,
+            "runs": [run.as_dict() for run in runs],
+        }
+        return sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
-def _key(task: Task, training: Training, chunk: Chunk, runs: Sequence[Run]) -> str:
-    """What a checkpoint belongs to: everything that decides its numbers."""
-    about = {
-        "task": [task.name, task.model, task.size, task.source],
-        "training": training.as_dict(),
-        "program": repr(chunk.group.key),
-        "width": chunk.width,
-        "runs": [run.as_dict() for run in runs],
-    }
-    return sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+def _padded(chunk: Chunk, runs: Sequence[Run]) -> list[Run]:
+    """The runs of a chunk, the last one repeated up to its width."""
+    return [*runs, *[runs[-1]] * (chunk.width - len(runs))]
 
 
 def _members(group: Group, runs: Sequence[Run]) -> Member:
@@ -205,7 +213,7 @@ class Program:
     """The compiled functions of one structure, for a task and a training."""
 
     def __init__(self, task: Task, training: Training, group: Group) -> None:
-        self._task, self._training, self._group = task, training, group
+        self._task, self._training, self._scales = task, training, scales_of(task, group)
         after = after_step_of(group, task.init(0))
         step = partial(segment_of, Doing(*loss_of(task, group), after), training)
         self.segment = jax.jit(jax.vmap(step, in_axes=(None, 0, 0, 0, None, None)), donate_argnums=1)
@@ -216,14 +224,15 @@ class Program:
             return measures(data, size, state.parameters, state.scales, member, step)
 
         self.evaluate = jax.jit(jax.vmap(evaluate, in_axes=(None, 0, 0, None)))
-        self.probe = jax.jit(jax.vmap(probed))
+        weights = () if training.probe_every is None else weights_of(task, group, training.batch)
+        self.probe = jax.jit(jax.vmap(partial(probed, weights)))
 
     def begin(self, data: Any, runs: Sequence[Run]) -> State:
         """The states of runs before their first step, stacked."""
         each = [self._task.init(run.seed) for run in runs]
         parameters = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *each)
         batch = {name: a[: self._training.batch] for name, a in data.items()}
-        scales = [self._group.scales(self._task, p, batch) for p in each]
+        scales = [self._scales(p, batch) for p in each]
         scales = jax.tree.map(lambda *leaves: jnp.stack(leaves), *scales)
         return jax.vmap(lambda p, s: initial_state(p, s, self._training))(parameters, scales)
 

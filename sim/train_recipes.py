@@ -45,12 +45,6 @@ class Group:
                 found[rule.recipe.name] = data_of([each[k].recipe for each in rules], everyone)
         return found
 
-    def scales(self, task: Task, parameters: Any, batch: Any) -> Any:
-        """What recipes with delayed or learned scales carry, of a run before its first step; {} of others."""
-        if not self.rewrites:
-            return {}
-        return Quantized(task.loss, self.rules, (0,)).init(parameters, batch, jnp.zeros(2, jnp.uint32))
-
 
 def grouped(rules: Sequence[Rules]) -> list[tuple[Group, list[int]]]:
     """The programs that runs need, and the numbers of the runs of each, in the order of first appearance.
@@ -110,6 +104,14 @@ def _extras(rule: Rule) -> Any:
 
 def _skeleton(members: Sequence[Rules], program: Sequence[Rule]) -> dict[str, Any]:
     return Group((), tuple(members), tuple(program)).data(members[:1])
+
+
+def scales_of(task: Task, group: Group) -> Callable[[Any, Any], Any]:
+    """What recipes with delayed or learned scales carry before the first step, of (parameters, batch); {} of others."""
+    if not group.rewrites:
+        return lambda parameters, batch: {}
+    quantized = Quantized(task.loss, group.rules, (0,))
+    return lambda parameters, batch: quantized.init(parameters, batch, jnp.zeros(2, jnp.uint32))
 
 
 def loss_of(task: Task, group: Group) -> tuple[Callable[..., Any], Callable[..., Any]]:

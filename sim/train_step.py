@@ -106,7 +106,7 @@ class Doing(NamedTuple):
 
     Fields:
         loss: see `Loss`.
-        advance: (scales, their gradient, learning rate) -> the scales of the next step.
+        advance: (scales, their gradient, learning rate over the loss scale) -> the scales of the next step.
         after: what becomes of the parameters after a step.
     """
 
@@ -141,7 +141,8 @@ def stepped(
     ends = running & (bad_loss | hopeless)
     moves = running & ~ends & good
     parameters, optimizer = _updated(training, state, member, gradient, norm, member.rate * factor)
-    scales = doing.advance(state.scales, of_scales, member.rate * factor)
+    # step sizes are trained on the loss, largest magnitudes are those of the scaled backward pass
+    scales = doing.advance(state.scales, of_scales, member.rate * factor / state.loss_scale)
     found = State(doing.after(parameters), optimizer, scales, first, state.ended, loss_scale, waited)
     kept = jax.tree.map(lambda new, old: jnp.where(moves, new, old), found, state)
     carried = {"first": first, "loss_scale": loss_scale, "good": waited}

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from ..formats.suggest import unknown
 from .tasks.task import Task
@@ -38,13 +37,14 @@ def train(
         keep_parameters: whether results hold the trained parameters.
         library: 'jax', or 'torch', where runs go one after another through `halfulp.quantize_`: for cross-checks, and
             for GPUs. The same data, first parameters, schedule and random words; losses agree as far as sums do.
-        device: of torch.
+        device: of torch; JAX trains on its default device.
 
     Returns:
         What became of each run, in the order given: metrics on validation data, curves, evaluations, the step at which
         it diverged.
 
     Raises:
+        TypeError: runs that are no `Run`s.
         ValueError: an unknown task, no runs, a batch larger than the data, rules that do not suit the model.
         CheckpointError: checkpoints that cannot be read or written.
         ModuleNotFoundError: JAX or optax is missing.
@@ -62,15 +62,20 @@ def train(
         from .tasks.loading import task as any_task
 
         task = any_task(task)
-    chosen: Any = [runs] if isinstance(runs, Run) else runs
+    how, chosen = training or Training(), [runs] if isinstance(runs, Run) else list(runs)
+    for run in chosen:
+        if not isinstance(run, Run):
+            raise TypeError(f"expected runs, got {run!r}; write Run({run!r})")
     if library == "torch":
         from .torch_training import train
 
         if checkpoints is not None:
             raise ValueError("checkpoints are for library='jax'; leave them out")
-        return train(task, chosen, training or Training(), device, progress, keep_parameters)
+        return train(task, chosen, how, device, progress, keep_parameters)
+    if device != "cpu":
+        raise ValueError(f"device={device!r} is for library='torch'; JAX trains on its own default device")
     try:
         from .train_grid import Trainer
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error.name} is missing; pip install 'halfulp[sim]'") from error
-    return Trainer(task, training, checkpoints).train(chosen, report=progress, keep_parameters=keep_parameters)
+    return Trainer(task, how, checkpoints).train(chosen, report=progress, keep_parameters=keep_parameters)

@@ -40,7 +40,7 @@ class Training:
         diverged_above: a run ends when its loss is that many times its first one. A loss or gradient that is not
             finite ends it always.
         evaluate_every: steps between evaluations on the validation data; None only after the last step.
-        probe_every: steps between probes of weights and gradients, or None.
+        probe_every: steps between probes of weights, or None.
         checkpoint_every: steps between checkpoints, where they are asked for.
         width: runs trained side by side; None chooses by the size of the model. It is part of what a run is, because
             XLA sums in another order at another width.
@@ -82,6 +82,8 @@ class Training:
         for name, low, high in (("momentum", 0, 1), ("beta2", 0, 1), ("final", 0, 1 + 1e-9)):
             if not low <= getattr(self, name) < high:
                 raise ValueError(f"expected {name} from {low} to 1, got {getattr(self, name)}")
+        if not 0 <= self.epsilon < float("inf"):
+            raise ValueError(f"expected epsilon >= 0, got {self.epsilon}")
         if self.clip is not None and not self.clip > 0:
             raise ValueError(
                 f"expected clip > 0, the largest norm of the gradients, got {self.clip}; None clips nothing"
@@ -89,6 +91,13 @@ class Training:
         if not self.diverged_above > 1:
             raise ValueError(f"expected diverged_above > 1 times the first loss, got {self.diverged_above}")
         _check_loss_scale(self.loss_scale)
+
+    def check_batch(self, task: str, samples: int) -> None:
+        """Raise a ValueError where a task has fewer samples than a batch."""
+        if self.batch > samples:
+            raise ValueError(
+                f"{task} has {samples} samples to train on, got a batch of {self.batch}; give Training a smaller batch"
+            )
 
     @property
     def segment(self) -> int:
@@ -110,12 +119,25 @@ def _check_loss_scale(scale: float | str | None) -> None:
         raise ValueError(f"expected a power of two for loss_scale, or 'dynamic', got {scale}")
 
 
+def _check_kept(rules: tuple[Rule, ...]) -> None:
+    """Raise where a recipe says in which formats the optimizer keeps things."""
+    for recipe in (each for rule in rules for each in (rule.recipe, *(later for _, later in rule.recipe.schedule))):
+        for name in ("master", "optimizer_state"):
+            if getattr(recipe, name) is not None:
+                raise ValueError(
+                    f"{recipe.name}: the trainer keeps weights and the optimizer's states in float32, got "
+                    f"{name}={getattr(recipe, name)!r}; leave it out, or train with halfulp.quantized and an optimizer "
+                    "with a Storage"
+                )
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run of a grid: what its program takes as data, and its rules, which may be data too.
 
     Args:
-        rules: a recipe, its name, or ordered rules, as `halfulp.quantize_` takes them.
+        rules: a recipe, its name, or ordered rules, as `halfulp.quantize_` takes them. Weights and the optimizer's
+            states stay in float32.
         seed: of initial values, the order of samples, and random words.
         learning_rate: the peak of the schedule.
         weight_decay: of weights with two and more axes.
@@ -128,6 +150,10 @@ class Run:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rules", rules_of(self.rules))
+        _check_kept(self.rules)
+        for name in ("seed", "learning_rate", "weight_decay"):
+            if isinstance(getattr(self, name), np.number):
+                object.__setattr__(self, name, getattr(self, name).item())
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed < 1 << 64:
             raise ValueError(f"expected a seed from 0 to 2**64 - 1, got {self.seed!r}")
         if not 0 < self.learning_rate < float("inf"):
@@ -159,7 +185,8 @@ class Trained:
         curves: (steps,) float32 by name: 'loss' in nats and 'gradient_norm' of each step, NaN after the end;
             'loss_scale' where it is dynamic.
         evaluations: 'step' and each metric at every evaluation, as arrays.
-        probes: 'step' and statistics by tensor at every probe, as arrays; empty without probes.
+        probes: 'step' and statistics by parameter at every probe, as arrays: 'NAME.rms' and 'NAME.largest', and
+            'NAME.sqnr_db' of weights in a format; empty without probes, and in torch.
         parameters: the trained parameters as NumPy arrays, where they were asked for.
     """
 

@@ -146,6 +146,7 @@ jax.tree_util.register_pytree_with_keys(
     Model, lambda m: ([(jax.tree_util.GetAttrKey("head"), m.head)], None), lambda _, kids: Model(kids[0]["w"])
 )
 GLOBAL = Model(integers(64, 64))
+SETTINGS = {"scale": 2, 1: "one"}
 
 
 def test_parameters_that_a_function_holds():
@@ -161,6 +162,7 @@ def test_parameters_that_a_function_holds():
         jax.vmap(model),
         lambda x: jax.jit(model)(x),
         lambda x: GLOBAL(x),
+        lambda x: GLOBAL(x) * SETTINGS["scale"],
         functools.partial(call, params),
         functools.partial(call, params=params),
         lambda x: call(params, x),

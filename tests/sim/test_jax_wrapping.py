@@ -1,5 +1,6 @@
 """`hu.quantized`: every product of a function is found and quantized, wherever it is, and nothing else changes."""
 
+import functools
 import subprocess
 import sys
 
@@ -69,6 +70,19 @@ def test_products_of_activations_have_batch_axes():
     params = {"bias": integers(4, 5)}
     found = quantized(scores, [("type:matmul", FP4)])(params, a, b)
     equal(found, jnp.einsum("bhqd,bhkd->bhqk", fp4(a), fp4(b)) + params["bias"])
+
+
+@pytest.mark.parametrize("equation", ["bed,edf->bef", "ebd,edf->efb", "ebd,edf->ebf"])
+def test_weights_with_batch_axes(equation):
+    """Of weights of experts, whichever side of the product they are on."""
+    w, x = integers(3, 8, 16), integers(*({"b": 5, "e": 3, "d": 8}[axis] for axis in equation[:3]), seed=1)
+    weights = Recipe("weights", fprop_w=Quantizer("fp4_e2m1", gradient="identity"), dgrad_e=Quantizer("fp4_e2m1"))
+    e = integers(*jnp.einsum(equation, x, w).shape, seed=2)
+    value, (to_w, to_x) = gradients(quantized(lambda p, x: jnp.einsum(equation, x, p), weights), e, w, x)
+    plain = functools.partial(jnp.einsum, equation)
+    equal(value, plain(x, fp4(w)))
+    equal(to_w, jax.vjp(plain, x, w)[1](e)[1])
+    equal(to_x, jax.vjp(plain, x, w)[1](fp4(e))[0])
 
 
 @pytest.mark.parametrize("transposed", [False, True])
@@ -322,6 +336,11 @@ def test_static_arguments():
     equal(q({"w": w}, X, 2, activation=jnp.round, scale=2.0), 2 * fp4(fp4(X) @ fp4(w)) @ fp4(w))
     with pytest.raises(TypeError, match="that can be hashed among the arguments, got bytearray"):
         q({"w": w}, X, bytearray(b"x"), activation=jnp.round, scale=2.0)
+
+
+def test_static_arguments_that_are_equal():
+    q = quantized(lambda w, x, flag: (x @ w) * (2 if flag is True else 3), FP4)
+    equal([q(W, X, True), q(W, X, 1)], [2 * fp4(X) @ fp4(W), 3 * fp4(X) @ fp4(W)])
 
 
 def test_what_is_quantized_already_stays():

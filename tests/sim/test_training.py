@@ -1,19 +1,27 @@
 """The trainer: many runs in few programs, each as if it were alone, resumable to the last bit."""
 
+from dataclasses import replace
+
 import halfulp as hu
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from halfulp.sim.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from halfulp.sim.jax_operands import quantized
 from halfulp.sim.jax_products import quantized_product
 from halfulp.sim.jax_recipe_data import data_of, merged, shape_of
+from halfulp.sim.jax_state import advance
 from halfulp.sim.operands import operands_of
 from halfulp.sim.quantizer import Quantizer
 from halfulp.sim.recipe import OPERANDS, Recipe
 from halfulp.sim.recipes import recipe, uniform
+from halfulp.sim.tasks.twins import torch_model
+from halfulp.sim.torch_training import _gradients
 from halfulp.sim.train_grid import Trainer
 from halfulp.sim.train_recipes import grouped
+from halfulp.sim.train_step import Doing, Member, initial_state, stepped
 from halfulp.sim.training import Run, Training, rate_factors, width_for
 
 RNG = np.random.default_rng(0)
@@ -79,6 +87,22 @@ def mixed(fmt, **how):
     return Recipe(fmt, **dict.fromkeys(OPERANDS, Quantizer(f"{fmt}_per_tensor", **how)), pad=True)
 
 
+def test_formats_that_differ_in_their_own_rounding_share_a_program():
+    """The rounding is data: a stochastic one, and its nearest neighbour, each as compiled alone."""
+    nearest = hu.format("mxfp4")
+    grid = [uniform(nearest), uniform(replace(nearest, rounding="stochastic")), uniform("mxfp6")]
+    (group, numbers), *others = grouped([Run(each).rules for each in grid])
+    assert (numbers, others) == ([0, 1, 2], [])
+    x = jnp.asarray(RNG.standard_normal((4, 64)), jnp.float32)
+    seed = jnp.array([7, 9], jnp.uint32)
+    spec = operands_of(group.rules[0].recipe, "linear")[0]
+    (data,) = group.data([Run(each).rules for each in grid]).values()
+    stacked = jax.vmap(lambda of: quantized(x, spec, seed, jnp.uint32(4), data=of)[0])(data[0])
+    for each, values in zip(grid, stacked):
+        want, _ = quantized(x, operands_of(each, "linear")[0], seed, jnp.uint32(4))
+        assert np.array_equal(values, want)
+
+
 def test_what_shares_a_program():
     rules = [
         Run(r).rules for r in (uniform("e3m2"), "identity", uniform("int4"), "mxfp4", "mxfp6", "quartet", "bitnet")
@@ -109,6 +133,54 @@ def test_a_resumed_training_equals_an_uninterrupted_one(task, trainer, tmp_path)
     for a, b in zip(whole, again):
         same(a, b)
     assert not path.exists()
+
+
+def test_finished_chunks_are_not_trained_again(task, tmp_path):
+    runs = [Run(seed=seed) for seed in range(3)]
+    training = Training(steps=4, batch=32, width=1, checkpoint_every=2)
+    seen = []
+
+    def stop(done, total):
+        seen.append(done)
+        if done == 10:  # in the midst of the last
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(task, training, tmp_path).train(runs, report=stop)
+    assert len(list(tmp_path.iterdir())) == 3
+    seen.clear()
+    again = Trainer(task, training, tmp_path).train(runs, report=lambda done, total: seen.append(done))
+    assert seen == [4, 8, 12]
+    for a, b in zip(again, Trainer(task, training).train(runs)):
+        same(a, b)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_is_of_its_data_and_of_when_numbers_are_recorded(task):
+    def keys(task, **how):
+        trainer = Trainer(task, Training(steps=8, batch=32, width=1, **how), "nowhere")
+        (chunk,) = trainer.chunks([Run()])
+        return trainer._checkpoint_of(chunk, [Run()]), trainer.fingerprint
+
+    other = replace(task, valid={name: a[::-1] for name, a in task.valid.items()})
+    assert keys(task) == keys(task)
+    assert len({keys(task), keys(other), keys(task, checkpoint_every=2), keys(task, probe_every=8)}) == 4
+    assert keys(task)[1] == keys(task, probe_every=8)[1] != keys(other)[1]
+
+
+def test_probes_tell_what_a_run_s_own_format_does_to_weights(task):
+    """Two formats in one program; the reference is NumPy's quantize of the trained weights."""
+    runs = [Run(uniform(name), 0, 0.1) for name in ("e3m2", "int4")]
+    training = Training(steps=2, batch=32, width=2, probe_every=2)
+    for run, found in zip(runs, Trainer(task, training).train(runs, keep_parameters=True)):
+        leaves = jax.tree_util.tree_flatten_with_path(found.parameters)[0]
+        named = {jax.tree_util.keystr(path, simple=True, separator="."): p for path, p in leaves}
+        weights = {name: p for name, p in named.items() if p.ndim == 2}
+        assert {name for name in found.probes if name.endswith("sqnr_db")} == {f"{name}.sqnr_db" for name in weights}
+        for name, w in weights.items():
+            error = w - hu.quantize(w, run.rules[0].recipe.fprop_w.fmt)
+            want = 10 * np.log10(np.square(w).sum() / np.square(error).sum())
+            assert found.probes[f"{name}.sqnr_db"].tolist() == pytest.approx([want], rel=1e-4)
 
 
 def test_divergence_ends_the_run_it_befell_and_says_when(task):
@@ -151,6 +223,35 @@ def test_recipes_with_state_train(task, name):
     assert found.curves["loss"][-1] < 0.9 * found.curves["loss"][0]
 
 
+def test_step_sizes_are_trained_on_the_loss_whatever_its_scale():
+    def loss(parameters, scales, *_):
+        return ((parameters["w"] + scales["sizes"]["w"] - 1) ** 2).sum()
+
+    found = []
+    for scale in (None, 1024.0):
+        training = Training(loss_scale=scale)
+        state = initial_state({"w": jnp.zeros(2)}, {"sizes": {"w": jnp.full(2, 0.5)}}, training)
+        member = Member(jnp.zeros(2, jnp.uint32), jnp.float32(0.25), jnp.float32(0), {})
+        doing = Doing(loss, advance, lambda p: p)
+        found.append(stepped(doing, training, state, member, {}, jnp.int32(0), jnp.float32(1))[0])
+    for state in found:
+        assert state.scales["sizes"]["w"].tolist() == [0.75, 0.75]
+
+
+def test_step_sizes_in_torch_are_trained_on_the_loss_of_their_step(task):
+    """Their gradients do not add up over steps, and the scale of the loss is taken out of them."""
+    model = torch_model(task, 0)
+    hu.quantize_(model, [("*", recipe("lsq").with_(pad=True))])
+    batch = {name: torch.as_tensor(array[:8]) for name, array in task.train.items()}
+    found = []
+    for scale in (None, None, 1024.0):
+        _gradients(task, model, batch, np.zeros(2, np.uint32), Training(loss_scale=scale))
+        found.append(torch.stack([size.grad for size in hu.extra_parameters(model)]))
+    assert found[0].abs().sum() > 0
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
 def test_rates():
     assert rate_factors(Training(steps=4, schedule="linear")).tolist() == [1, 0.75, 0.5, 0.25]
     assert rate_factors(Training(steps=4, schedule="constant", warmup=1)).tolist() == [0.5, 1, 1, 1]
@@ -169,6 +270,7 @@ def test_rates():
         ({"loss_scale": 3.0}, "expected a power of two for loss_scale, or 'dynamic', got 3.0"),
         ({"clip": 0.0}, "expected clip > 0"),
         ({"momentum": 1.0}, "expected momentum from 0 to 1"),
+        ({"epsilon": -1.0}, "expected epsilon >= 0, got -1"),
         ({"diverged_above": 1.0}, "expected diverged_above > 1"),
     ],
 )
@@ -184,6 +286,14 @@ def test_bad_runs_and_batches(task):
         Run(seed=-1)
     with pytest.raises(ValueError, match="nothing to train; pass at least one Run"):
         Trainer(task, QUICK).train([])
+    with pytest.raises(ValueError, match="keeps weights and the optimizer's states in float32, got master='bfloat16'"):
+        Run(recipe("mxfp8").with_(master="bfloat16"))
+    with pytest.raises(TypeError, match=r"expected runs, got 'mxfp8'; write Run\('mxfp8'\)"):
+        hu.train(task, ["mxfp8"], QUICK)
+    with pytest.raises(ValueError, match="device='cuda' is for library='torch'"):
+        hu.train(task, Run(), QUICK, device="cuda")
+    numpy = Run(seed=np.int64(3), learning_rate=np.float32(0.5))
+    assert (type(numpy.seed), type(numpy.learning_rate)) == (int, float)  # which JSON takes
     with pytest.raises(ValueError, match="1437 samples to train on, got a batch of 2000"):
         Trainer(task, Training(batch=2000))
     with pytest.raises(ValueError, match="unknown task 'digit'; did you mean 'digits'"):
@@ -228,5 +338,9 @@ def test_torch_refuses_what_it_does_not_do(task):
         hu.train(task, Run(), Training(loss_scale="dynamic"), library="torch")
     with pytest.raises(ValueError, match="checkpoints are for library='jax'"):
         hu.train(task, Run(), QUICK, library="torch", checkpoints="there")
+    with pytest.raises(ValueError, match="nothing to train; pass at least one Run"):
+        hu.train(task, [], QUICK, library="torch")
+    with pytest.raises(ValueError, match="1437 samples to train on, got a batch of 2000"):
+        hu.train(task, Run(), Training(batch=2000), library="torch")
     with pytest.raises(ValueError, match="unknown library 'pytorch'; did you mean 'torch'"):
         hu.train(task, Run(), QUICK, library="pytorch")
