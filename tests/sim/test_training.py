@@ -19,7 +19,7 @@ from halfulp.sim.recipe import OPERANDS, Recipe
 from halfulp.sim.recipes import recipe, uniform
 from halfulp.sim.tasks.twins import torch_model
 from halfulp.sim.torch_training import _gradients
-from halfulp.sim.train_grid import Trainer
+from halfulp.sim.train_grid import Program, Trainer, _members
 from halfulp.sim.train_recipes import grouped
 from halfulp.sim.train_step import Doing, Member, initial_state, stepped
 from halfulp.sim.training import Run, Training, rate_factors, width_for
@@ -169,18 +169,20 @@ def test_a_checkpoint_is_of_its_data_and_of_when_numbers_are_recorded(task):
 
 
 def test_probes_tell_what_a_run_s_own_format_does_to_weights(task):
-    """Two formats in one program; the reference is NumPy's quantize of the trained weights."""
+    """Two formats in one program; the reference is NumPy's quantize."""
     runs = [Run(uniform(name), 0, 0.1) for name in ("e3m2", "int4")]
-    training = Training(steps=2, batch=32, width=2, probe_every=2)
-    for run, found in zip(runs, Trainer(task, training).train(runs, keep_parameters=True)):
-        leaves = jax.tree_util.tree_flatten_with_path(found.parameters)[0]
-        named = {jax.tree_util.keystr(path, simple=True, separator="."): p for path, p in leaves}
-        weights = {name: p for name, p in named.items() if p.ndim == 2}
-        assert {name for name in found.probes if name.endswith("sqnr_db")} == {f"{name}.sqnr_db" for name in weights}
+    ((group, _),) = grouped([run.rules for run in runs])
+    program = Program(task, Training(batch=32, probe_every=2), group)
+    state = program.begin({name: jnp.asarray(a) for name, a in task.train.items()}, runs)
+    found = program.probe(state, _members(group, runs))
+    leaves = jax.tree_util.tree_flatten_with_path(task.init(0))[0]
+    weights = {jax.tree_util.keystr(path, simple=True, separator="."): w for path, w in leaves if w.ndim > 1}
+    assert {name for name in found if name.endswith("sqnr_db")} == {f"{name}.sqnr_db" for name in weights}
+    for k, run in enumerate(runs):
         for name, w in weights.items():
             error = w - hu.quantize(w, run.rules[0].recipe.fprop_w.fmt)
             want = 10 * np.log10(np.square(w).sum() / np.square(error).sum())
-            assert found.probes[f"{name}.sqnr_db"].tolist() == pytest.approx([want], rel=1e-4)
+            assert float(found[f"{name}.sqnr_db"][k]) == pytest.approx(want, rel=1e-4)
 
 
 def test_divergence_ends_the_run_it_befell_and_says_when(task):
