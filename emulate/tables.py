@@ -104,7 +104,7 @@ class TracedRounding:
     width: int
     stochastic: bool
 
-    name = "traced"
+    name = spec = "traced"
     """What messages call it; not among the names for which there are faster ways."""
 
 

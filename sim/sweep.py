@@ -104,11 +104,12 @@ def _pending(chunks: Sequence[Any], keys: Sequence[str], finished: set[str], wid
     from .train_grid import Chunk
 
     by_group: dict[Any, list[int]] = {}
-    seen = set(finished)
+    seen: set[str] = set(finished)
     for chunk in chunks:
         for number in chunk.numbers:
-            if keys[number] not in seen:
-                seen.add(keys[number])
+            key: Any = keys[number]
+            if key not in seen:
+                seen.add(key)
                 by_group.setdefault(chunk.group, []).append(number)
     for group, numbers in by_group.items():
         for start in range(0, len(numbers), width):

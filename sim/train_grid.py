@@ -216,7 +216,7 @@ class Program:
         self._task, self._training, self._scales = task, training, scales_of(task, group)
         after = after_step_of(group, task.init(0))
         step = partial(segment_of, Doing(*loss_of(task, group), after), training)
-        self.segment = jax.jit(jax.vmap(step, in_axes=(None, 0, 0, 0, None, None)), donate_argnums=1)
+        self.segment: Any = jax.jit(jax.vmap(step, in_axes=(None, 0, 0, 0, None, None)), donate_argnums=1)
         measures = partial(evaluated, measures_of(task, group))
         size = min(_EVALUATED, next(iter(task.valid.values())).shape[0])
 

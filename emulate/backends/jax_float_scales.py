@@ -26,7 +26,7 @@ from ..scaled_plan import ScaledPlan
 from ..scaled_tables import ScaledTable
 from ..scales import BlockScales, Work
 from ..statistics import one
-from ..tables import Grid
+from ..tables import Grid, TracedRounding
 from .jax_integers import JaxIntegers
 
 _MODES = ("nearest_even", "nearest_away", "nearest_zero", "toward_zero")
@@ -42,7 +42,7 @@ def applies(plan: ScaledPlan) -> bool:
     return known and not structure.zero_point and not structure.micro and _keeps(rounding)
 
 
-def _keeps(rounding: Rounding) -> bool:
+def _keeps(rounding: Rounding | TracedRounding) -> bool:
     return rounding.name in _MODES or rounding == STOCHASTIC
 
 

@@ -287,7 +287,8 @@ def run(
 @lru_cache(maxsize=1024)
 def job_of(plan: Plan, nan_code: int | None) -> cpu.Job:
     """The pass of a plan: to values where `nan_code` is None, else to codes."""
-    return cpu.Job(plan.table, plan.layout, plan.rounding, plan.overflow, nan_code is not None, nan_code or 0)
+    rounding: Any = plan.rounding  # traced ones are for JAX
+    return cpu.Job(plan.table, plan.layout, rounding, plan.overflow, nan_code is not None, nan_code or 0)
 
 
 def _memory_order(a: np.ndarray) -> tuple[int, ...]:

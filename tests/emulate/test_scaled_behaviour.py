@@ -424,7 +424,7 @@ def test_stacks_of_unlike_formats():
     with pytest.raises(ValueError, match=match), jax.enable_x64(True):
         hu.quantize(jnp.ones(32, jnp.float64), data)
     for x in everywhere(X)[:2]:
-        with pytest.raises(TypeError, match="traced formats are for JAX arrays"):
+        with pytest.raises(TypeError, match="traced formats and roundings are for JAX arrays"):
             hu.quantize(x, data)
     with pytest.raises(TypeError, match="encode needs a format that is not traced"):
         hu.encode(jnp.asarray(X), data)
