@@ -60,7 +60,8 @@ def _train_one(task: Task, run: Run, training: Training, device: torch.device, k
         batch = {name: array[rows[step]] for name, array in data.items()}
         loss, norm = _gradients(task, model, batch, words, training)
         curves["loss"][step], curves["gradient_norm"][step] = loss, norm
-        if not np.isfinite([loss, norm]).all() or loss > training.diverged_above * curves["loss"][0]:
+        above = training.diverged_above is not None and loss > training.diverged_above * curves["loss"][0]
+        if above or not np.isfinite([loss, norm]).all():
             ended = step
             break
         for optimizer in optimizers:

@@ -135,7 +135,9 @@ def stepped(
     norm = optax.tree.norm(gradient)
     first = jnp.where(step == 0, value, state.first)
     good = jnp.isfinite(norm)
-    bad_loss = ~jnp.isfinite(value) | (value > training.diverged_above * first)
+    bad_loss = ~jnp.isfinite(value)
+    if training.diverged_above is not None:
+        bad_loss |= value > training.diverged_above * first
     loss_scale, waited, hopeless = _next_scale(state, good, training)
     running = (state.ended < 0) & (step < training.steps)
     ends = running & (bad_loss | hopeless)

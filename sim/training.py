@@ -37,8 +37,8 @@ class Training:
         clip: the norm of all gradients that is not exceeded, or None.
         loss_scale: what the loss is multiplied with before the backward pass and gradients divided by, a power of two;
             'dynamic' halves it and skips the step when a gradient is not finite, and doubles it after 200 good steps.
-        diverged_above: a run ends when its loss is that many times its first one. A loss or gradient that is not
-            finite ends it always.
+        diverged_above: a run ends when its loss is that many times its first one; None for no such end, since runs in
+            few bits may recover. A loss or gradient that is not finite ends it always.
         evaluate_every: steps between evaluations on the validation data; None only after the last step.
         probe_every: steps between probes of weights, or None.
         checkpoint_every: steps between checkpoints, where they are asked for.
@@ -61,7 +61,7 @@ class Training:
     final: float = 0.0
     clip: float | None = None
     loss_scale: float | str | None = None
-    diverged_above: float = 4.0
+    diverged_above: float | None = None
     evaluate_every: int | None = None
     probe_every: int | None = None
     checkpoint_every: int = 100
@@ -88,7 +88,7 @@ class Training:
             raise ValueError(
                 f"expected clip > 0, the largest norm of the gradients, got {self.clip}; None clips nothing"
             )
-        if not self.diverged_above > 1:
+        if self.diverged_above is not None and not self.diverged_above > 1:
             raise ValueError(f"expected diverged_above > 1 times the first loss, got {self.diverged_above}")
         _check_loss_scale(self.loss_scale)
 

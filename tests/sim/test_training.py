@@ -186,7 +186,9 @@ def test_probes_tell_what_a_run_s_own_format_does_to_weights(task):
 
 
 def test_divergence_ends_the_run_it_befell_and_says_when(task):
-    found = Trainer(task, Training(steps=10, batch=32, width=2)).train([Run(seed=0), Run(seed=0, learning_rate=1e4)])
+    found = Trainer(task, Training(steps=10, batch=32, width=2, diverged_above=4)).train(
+        [Run(seed=0), Run(seed=0, learning_rate=1e4)]
+    )
     good, bad = found
     assert not good.diverged
     assert bad.diverged
