@@ -1,5 +1,7 @@
 """Sphinx settings; `make docs` builds into out/docs."""
 
+import re
+
 import halfulp
 
 project = "halfulp"
@@ -16,10 +18,24 @@ html_title = f"halfulp {version}"
 exclude_patterns = ["images"]
 
 
-def escape_bars(app, what, name, obj, options, lines):
-    """Magnitudes in docstrings, |x|, are no substitutions of reStructuredText."""
-    lines[:] = [line if ">>>" in line else line.replace("|", "\\|") for line in lines]
+def made_safe(app, what, name, obj, options, lines):
+    """Docstrings are plain text: magnitudes |x|, *space, `Rule`s, and formulas indented between empty lines."""
+    found, formula = [], False
+    for k, line in enumerate(lines):
+        indented = line.startswith("    ") and not line.strip().startswith(">>>")
+        begins = indented and k >= 2 and not lines[k - 1].strip() and not lines[k - 2].startswith((" ", ":", "..", ">"))
+        formula = begins or (formula and (indented or not line.strip()))
+        if begins:
+            found += ["::", ""]
+        found.append(line if formula or ">>>" in line else escaped(line))
+    lines[:] = found
+
+
+def escaped(line):
+    """A line without emphasis and substitutions; a quoted name may be followed by letters."""
+    line = line.replace("\\*", "*").replace("|", "\\|").replace("*", "\\*")
+    return re.sub(r"`([^`]+)`(?=\w)", r"`\1`\\ ", line)
 
 
 def setup(app):  # noqa: D103
-    app.connect("autodoc-process-docstring", escape_bars)
+    app.connect("autodoc-process-docstring", made_safe)

@@ -99,6 +99,9 @@ def digits_losses_jax(name, weights, biases, rows):
         call = lambda params, state: q(params, x[chosen], y[chosen], seed=3, step=k, state=state)  # noqa: E731
         loss, (gradient, of_state) = jax.value_and_grad(call, (0, 1))(params, state)
         params = jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient)
+        if recipe(name).after_step == "tanh:3":  # the optimizer's in JAX, `advance_`'s in torch
+            bent = {k: {**params[k], "weight": 3 * jnp.tanh(params[k]["weight"] / 3)} for k in ("0", "2")}
+            params = {**params, **bent}
         return loss, params, q.advance(state, of_state, 0.1)
 
     losses = []
@@ -123,6 +126,6 @@ def after_20_steps(name):
 )
 def test_digits_agree_within_a_percent_after_20_steps(name):
     ours, others = after_20_steps(name)
-    assert ours[-1] < 0.9 * ours[0]
+    assert ours[-1] < 0.98 * ours[0]
     assert abs(ours[0] - others[0]) < 1e-3 * ours[0]
     assert abs(ours[-1] - others[-1]) < 0.01 * ours[-1]
