@@ -105,6 +105,12 @@ class Recipe:
         """Whether weights are complex numbers, so that layers need their widely-linear view."""
         return self.fprop_w.fmt is not None and isinstance(any_format(self.fprop_w.fmt), ComplexFormat)
 
+    @property
+    def weight_limit(self) -> float | None:
+        """The limit L of L tanh(w / L), which weights become after every optimizer step; None for no such step."""
+        bound = _after_step(self.after_step)
+        return None if bound is None else bound[1]
+
     def at(self, step: int) -> "Recipe":
         """The recipe in force at a step."""
         found = self

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..formats.catalogue import format as any_format
+from ..formats.complexes import ComplexFormat
 from ..formats.registry import Format
 from ..formats.scaled_registry import per
 from ..formats.suggest import unknown
@@ -236,8 +237,15 @@ def uniform(fmt: Any, scale: bool = True) -> Recipe:
     Args:
         fmt: a format or its name. scale: whether an unscaled one gets a scale for each tensor, so that its largest
             magnitude meets the format's largest value; formats whose range is that of float32 need none.
+
+    Raises:
+        ValueError: an unknown format, or a complex one, which activations cannot have.
     """
     found: Any = any_format(fmt)
+    if isinstance(found, ComplexFormat):
+        raise ValueError(
+            f"{found.name} is for weights in their widely-linear view; give Recipe(fprop_w=...) or 'ifairy'"
+        )
     if scale and isinstance(found, Format) and found.max < 2.0**100:
         found = per(found, "tensor")
     each, taken = Quantizer(found.spec), Quantizer(source="quantized")

@@ -152,7 +152,7 @@ class Storage:
     @property
     def limit(self) -> float | None:
         """c of w = c tanh(w / c) after a step, or None."""
-        return None if self.after_step is None else float(self.after_step.partition(":")[2])
+        return Recipe(after_step=self.after_step).weight_limit
 
     def covers(self, shape: tuple[int, ...]) -> bool:
         """Whether a tensor of that shape is kept in these formats, rather than left alone."""

@@ -50,10 +50,9 @@ def after_step_(model: nn.Module) -> None:
     """See `wrapping.after_step_`."""
     done: set[int] = set()
     for layer in _layers(model).values():
-        text = layer._halfulp_recipe.at(int(layer._halfulp_step)).after_step if _bounds(layer) else None
-        if text is None:
+        limit = layer._halfulp_recipe.at(int(layer._halfulp_step)).weight_limit if _bounds(layer) else None
+        if limit is None:
             continue
-        limit = float(text.partition(":")[2])
         for weight in layer.parameters(recurse=isinstance(layer, nn.MultiheadAttention)):
             if weight.dim() > 1 and id(weight) not in done:
                 done.add(id(weight))

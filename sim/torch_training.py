@@ -14,9 +14,7 @@ from .tasks.twins import params_of, torch_evaluate, torch_loss, torch_model
 from .torch_muon import Muon
 from .torch_state import advance_, extra_parameters
 from .torch_wrapping import quantize_
-from .training import DYNAMIC, Run, Trained, Training, rate_factors
-
-_EVALUATED = 512
+from .training import DYNAMIC, EVALUATED, Run, Trained, Training, is_hidden_matrix, rate_factors
 
 
 def train(
@@ -47,7 +45,7 @@ def train(
 
 def _train_one(task: Task, run: Run, training: Training, device: torch.device, keep: bool) -> Trained:
     model = torch_model(task, run.seed).to(device)
-    if any(rule.recipe.active for rule in run.rules):
+    if not all(rule.idle for rule in run.rules):
         quantize_(model, run.rules, seed=run.seed)
     optimizers = _optimizers(model, run, training)
     data = {name: torch.as_tensor(array).to(device) for name, array in task.train.items()}
@@ -107,8 +105,9 @@ def _gradients(task: Task, model: nn.Module, batch: Any, words: Any, training: T
 def _optimizers(model: nn.Module, run: Run, training: Training) -> list[torch.optim.Optimizer]:
     """The optimizers, with weight decay for weights of two and more axes; `relative` is a group's share of the rate."""
     named = list(model.named_parameters())
-    muon = [p for name, p in named if training.optimizer == "muon" and _is_hidden_matrix(name, p)]
-    others = [p for name, p in named if not (training.optimizer == "muon" and _is_hidden_matrix(name, p))]
+    hidden = {name for name, p in named if training.optimizer == "muon" and is_hidden_matrix(name, p.dim())}
+    muon = [p for name, p in named if name in hidden]
+    others = [p for name, p in named if name not in hidden]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in others if p.dim() > 1], "weight_decay": run.weight_decay, "relative": 1.0},
         {"params": [p for p in others if p.dim() < 2], "weight_decay": 0.0, "relative": 1.0},
@@ -128,18 +127,14 @@ def _optimizers(model: nn.Module, run: Run, training: Training) -> list[torch.op
     return found
 
 
-def _is_hidden_matrix(name: str, p: torch.Tensor) -> bool:
-    return p.dim() == 2 and not any(word in name for word in ("embed", "head"))
-
-
 @torch.no_grad()
 def _evaluated(task: Task, model: nn.Module, words: Any, device: torch.device) -> dict[str, float]:
     """Means over the validation data."""
     model.eval()
     data = {name: torch.as_tensor(array).to(device) for name, array in task.valid.items()}
     total: dict[str, float] = {}
-    for start in range(0, len(next(iter(data.values()))), _EVALUATED):
-        batch = {name: array[start : start + _EVALUATED] for name, array in data.items()}
+    for start in range(0, len(next(iter(data.values()))), EVALUATED):
+        batch = {name: array[start : start + EVALUATED] for name, array in data.items()}
         for name, value in torch_evaluate(task, model, batch, np.array(words, np.uint32)).items():
             total[name] = total.get(name, 0.0) + float(value)
     count = total.pop("count")

@@ -24,12 +24,10 @@ from .tasks.task import Task
 from .train_probes import probed, weights_of
 from .train_recipes import Group, after_step_of, grouped, loss_of, measures_of, scales_of
 from .train_step import Doing, Member, State, evaluated, initial_state, segment_of
-from .training import Run, Trained, Training, rate_factors, width_for
+from .training import EVALUATED, Run, Trained, Training, rate_factors, width_for
 
 Report = Callable[[int, int], None]
 """Called with (finished steps of all runs, all steps)."""
-_EVALUATED = 512
-"""Samples of a batch of validation data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ class Trainer:
     @property
     def compiled(self) -> int:
         """How many times a training step was compiled."""
-        return sum(program.segment._cache_size() for program in self._programs.values())
+        return sum(program.compiled for program in self._programs.values())
 
     def chunks(self, runs: Sequence[Run]) -> list[Chunk]:
         """The runs in chunks, in the order in which they are trained."""
@@ -216,9 +214,15 @@ class Program:
         self._task, self._training, self._scales = task, training, scales_of(task, group)
         after = after_step_of(group, task.init(0))
         step = partial(segment_of, Doing(*loss_of(task, group), after), training)
-        self.segment: Any = jax.jit(jax.vmap(step, in_axes=(None, 0, 0, 0, None, None)), donate_argnums=1)
+        self.compiled = 0
+
+        def segment(*arguments: Any) -> tuple[State, dict[str, Any]]:
+            self.compiled += 1  # when it is traced, which is when it will be compiled
+            return jax.vmap(step, in_axes=(None, 0, 0, 0, None, None))(*arguments)
+
+        self.segment = jax.jit(segment, donate_argnums=1)
         measures = partial(evaluated, measures_of(task, group))
-        size = min(_EVALUATED, next(iter(task.valid.values())).shape[0])
+        size = min(EVALUATED, next(iter(task.valid.values())).shape[0])
 
         def evaluate(data: Any, state: State, member: Member, step: Any) -> Any:
             return measures(data, size, state.parameters, state.scales, member, step)

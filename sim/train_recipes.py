@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from .jax_recipe_data import data_of, merged, shape_of, transforms_of
+from .jax_rules import KEPT, recipes_of
 from .jax_wrapping import Quantized
 from .recipe import OPERANDS, Recipe
 from .rules import Entry, Rule, resolved
@@ -108,10 +109,15 @@ def _skeleton(members: Sequence[Rules], program: Sequence[Rule]) -> dict[str, An
 
 def scales_of(task: Task, group: Group) -> Callable[[Any, Any], Any]:
     """What recipes with delayed or learned scales carry before the first step, of (parameters, batch); {} of others."""
-    if not group.rewrites:
+    if not any(_keeps_scales(rule.recipe) for rule in group.rules):
         return lambda parameters, batch: {}
     quantized = Quantized(task.loss, group.rules, (0,))
     return lambda parameters, batch: quantized.init(parameters, batch, jnp.zeros(2, jnp.uint32))
+
+
+def _keeps_scales(recipe: Recipe) -> bool:
+    operands = [getattr(each, name) for each in recipes_of(recipe) for name in OPERANDS]
+    return any(of.scaling.name in KEPT for of in operands)
 
 
 def loss_of(task: Task, group: Group) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -157,8 +163,7 @@ def after_step_of(group: Group, parameters: Any) -> Callable[[Any], Any]:
         return lambda found: found
     entries = [Entry(path, ()) for path in dict.fromkeys([*_around(paths), *paths])]
     matches = dict(zip((entry.name for entry in entries), resolved(group.rules, entries, "parameter")))
-    texts = [group.rules[m.rule].recipe.after_step if (m := matches[path]) else None for path in paths]
-    limits = [float(text.partition(":")[2]) if text else None for text in texts]
+    limits = [group.rules[m.rule].recipe.weight_limit if (m := matches[path]) else None for path in paths]
 
     def after(found: Any) -> Any:
         leaves, structure = jax.tree.flatten(found)

@@ -14,7 +14,7 @@ from jax import lax
 
 from ..emulate.backends.jax_integers import JaxWords
 from ..emulate.philox import fold_words
-from .training import DYNAMIC, Training
+from .training import DYNAMIC, Training, is_hidden_matrix
 
 _FIRST_SCALE = 2.0**15
 _GROWTH_STEPS = 200
@@ -77,7 +77,7 @@ def _muon_or_adam(parameters: Any) -> Any:
 
     def kind(path: Any, p: Any) -> str:
         name = jax.tree_util.keystr(path, simple=True, separator=".")
-        return "muon" if p.ndim == 2 and not any(word in name for word in ("embed", "head")) else "adam"
+        return "muon" if is_hidden_matrix(name, p.ndim) else "adam"
 
     return jax.tree.map_with_path(kind, parameters)
 

@@ -18,6 +18,8 @@ SCHEDULES = ("cosine", "linear", "constant", "wsd")
 
 DYNAMIC = "dynamic"
 """The loss scale that follows overflows."""
+EVALUATED = 512
+"""Samples of a batch of validation data."""
 _WIDEST = 32
 """Runs side by side at most: from there on small networks gain nothing."""
 _WORTHWHILE = 2e8
@@ -120,7 +122,7 @@ def _check_loss_scale(scale: float | str | None) -> None:
 
 
 def _check_kept(rules: tuple[Rule, ...]) -> None:
-    """Raise where a recipe says in which formats the optimizer keeps things."""
+    """Raise where a recipe asks the optimizer for what the trainer does not do."""
     for recipe in (each for rule in rules for each in (rule.recipe, *(later for _, later in rule.recipe.schedule))):
         for name in ("master", "optimizer_state"):
             if getattr(recipe, name) is not None:
@@ -129,6 +131,12 @@ def _check_kept(rules: tuple[Rule, ...]) -> None:
                     f"{name}={getattr(recipe, name)!r}; leave it out, or train with halfulp.quantized and an optimizer "
                     "with a Storage"
                 )
+    for recipe in (rule.recipe for rule in rules):
+        if any(later.after_step != recipe.after_step for _, later in recipe.schedule):
+            raise ValueError(
+                f"{recipe.name}: the trainer does after every step what the recipe says at first, and its schedule "
+                "changes after_step; give all its recipes the same"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +210,15 @@ class Trained:
     def diverged(self) -> bool:
         """Whether it ended before its last step."""
         return self.diverged_at is not None
+
+
+def is_hidden_matrix(name: str, axes: int) -> bool:
+    """Whether Muon is for a parameter: a matrix that is no embedding and no head.
+
+    Args:
+        name: its path, such as 'layers.0.up.weight'. axes: how many it has.
+    """
+    return axes == 2 and not any(word in name for word in ("embed", "head"))
 
 
 def rate_factors(training: Training) -> np.ndarray:

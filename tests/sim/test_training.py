@@ -292,6 +292,11 @@ def test_bad_runs_and_batches(task):
         Trainer(task, QUICK).train([])
     with pytest.raises(ValueError, match="keeps weights and the optimizer's states in float32, got master='bfloat16'"):
         Run(recipe("mxfp8").with_(master="bfloat16"))
+    bent = recipe("four_bit_cnn").with_(schedule=((5, recipe("mxfp8")),))
+    with pytest.raises(ValueError, match="its schedule changes after_step; give all its recipes the same"):
+        Run(bent)
+    with pytest.raises(ValueError, match=r"phase is for weights in their widely-linear view; give Recipe\(fprop_w"):
+        uniform("phase")
     with pytest.raises(TypeError, match=r"expected runs, got 'mxfp8'; write Run\('mxfp8'\)"):
         hu.train(task, ["mxfp8"], QUICK)
     with pytest.raises(ValueError, match="device='cuda' is for library='torch'"):
@@ -348,3 +353,17 @@ def test_torch_refuses_what_it_does_not_do(task):
         hu.train(task, Run(), Training(batch=2000), library="torch")
     with pytest.raises(ValueError, match="unknown library 'pytorch'; did you mean 'torch'"):
         hu.train(task, Run(), QUICK, library="pytorch")
+
+
+def test_weights_are_bent_after_every_step_in_both_libraries(task):
+    """A recipe that does nothing else; with a tight limit it shows, and both do the same."""
+    run = Run(Recipe("bent", after_step="tanh:0.1"), seed=1, learning_rate=0.02)
+    training = Training(steps=4, batch=32, width=1)
+    (ours,), (other,), (plain,) = (
+        hu.train(task, each, training, library=library, keep_parameters=True)
+        for each, library in ((run, "jax"), (run, "torch"), (Run(seed=1, learning_rate=0.02), "jax"))
+    )
+    for name in ("head",):
+        a, b, c = (found.parameters[name]["weight"] for found in (ours, other, plain))
+        assert np.allclose(a, b, rtol=1e-4, atol=1e-5)
+        assert np.abs(a).max() <= 0.1 < np.abs(c).max()
