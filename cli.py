@@ -12,7 +12,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command; errors of the library are one line, not a traceback."""
-    from .sim.store import StoreError
+    from .sim.sweeps.store import StoreError
 
     try:
         app()
@@ -118,7 +118,7 @@ def show(
     if numbers.bits <= 12:
         typer.echo("\n" + text_line(numbers))
     if png is not None:
-        from .sim.plots import save
+        from .sim.sweeps.plots import save
 
         typer.echo(f"\nwrote {save(number_line(numbers), png)}")
 
@@ -147,8 +147,8 @@ def sweep(
 
     Example: halfulp sweep digits -f 'e[1-5]m[0-4]' -f 'int[2-8]' -f binary32 --seeds 3
     """  # fmt: skip
-    from .sim.sweep import sweep as run_sweep
-    from .sim.training import Training
+    from .sim.sweeps.sweep import sweep as run_sweep
+    from .sim.training.training import Training
 
     runs = run_sweep(
         task,
@@ -167,7 +167,7 @@ def _print_summary(runs) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from .sim.plots import summarize
+    from .sim.sweeps.plots import summarize
 
     table = Table(title="test accuracy at the best learning rate, mean and standard deviation over seeds")
     for column in ("format", "bits", "accuracy (%)", "learning rate", "diverged"):
@@ -188,9 +188,9 @@ def plot(
 
     Example: halfulp plot out/sweep.sqlite --out out/pictures
     """
-    from .sim.plots import accuracy_by_bits, heat_map, save
-    from .sim.store import Store
-    from .sim.sweep import frame
+    from .sim.sweeps.plots import accuracy_by_bits, heat_map, save
+    from .sim.sweeps.store import Store
+    from .sim.sweeps.sweep import frame
 
     if not store.exists():
         raise ValueError(f"no store at {store}; halfulp sweep makes one")

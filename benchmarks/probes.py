@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import halfulp as hu
-from halfulp.sim.probes import watch
+from halfulp.sim.probes.probes import watch
 
 from .results import in_short
 from .timing import Spread, in_turn, ratios

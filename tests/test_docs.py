@@ -15,10 +15,10 @@ MODULES = [
     "formats.rounding", "formats.scaled", "formats.tapered", "formats.transform", "emulate.decompose", "emulate.learning",
     "formats.scaled_registry", "emulate.complexes", "emulate.native", "emulate.packing", "emulate.philox",
     "emulate.analysis", "emulate.linalg.basic", "emulate.linalg.factor", "emulate.linalg.ode", "emulate.linalg.polar",
-    "emulate.linalg.sums", "emulate.quantize", "emulate.units.accumulator", "emulate.units.convolution", "emulate.units.matmul", "emulate.random_runs", "emulate.rounded.arrays", "emulate.traced", "emulate.transforms", "sim.wrapping",
-    "sim.accelerators", "sim.allocate", "sim.area", "sim.conversion", "sim.cost", "sim.energy", "sim.factors",
-    "sim.jax_sensitivity", "sim.model_cost", "sim.optimizers", "sim.orthogonal", "sim.quantized", "sim.recipe_cost",
-    "sim.probes", "sim.sensitivity", "sim.statistics", "sim.storage", "sim.tasks.loading", "sim.tasks.twins", "sim.trainer",
+    "emulate.linalg.sums", "emulate.quantize", "emulate.units.accumulator", "emulate.units.convolution", "emulate.units.matmul", "emulate.random_runs", "emulate.rounded.arrays", "emulate.traced", "emulate.transforms", "sim.wrapping.wrapping",
+    "sim.costs.accelerators", "sim.allocation.allocate", "sim.costs.area", "sim.conversion.conversion", "sim.costs.cost", "sim.costs.energy", "sim.costs.factors",
+    "sim.allocation.jax_sensitivity", "sim.costs.model_cost", "sim.optimizers.optimizers", "sim.optimizers.orthogonal", "sim.functions.quantized", "sim.costs.recipe_cost",
+    "sim.probes.probes", "sim.allocation.sensitivity", "sim.probes.statistics", "sim.optimizers.storage", "sim.tasks.loading", "sim.tasks.twins", "sim.training.trainer",
 ]  # fmt: skip
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 

@@ -8,9 +8,9 @@ import halfulp as hu
 import jax
 import jax.numpy as jnp
 import numpy as np
-from halfulp.sim.quantized import quantized
-from halfulp.sim.quantizer import Quantizer
-from halfulp.sim.recipe import OPERANDS, Recipe
+from halfulp.sim.functions.quantized import quantized
+from halfulp.sim.recipes.quantizer import Quantizer
+from halfulp.sim.recipes.recipe import OPERANDS, Recipe
 from jax import lax
 
 FP4 = Recipe("all in fp4", **dict.fromkeys(OPERANDS, Quantizer("fp4_e2m1", gradient="identity")))

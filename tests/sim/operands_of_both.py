@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from halfulp.sim import jax_products, torch_products
+from halfulp.sim.products import jax_products, torch_products
 
 
 class Found(NamedTuple):

@@ -6,9 +6,9 @@ from math import fsum
 import numpy as np
 import pandas as pd
 import pytest
-from halfulp.sim.allocate import allocate, pareto
-from halfulp.sim.recipes import recipe
-from halfulp.sim.rules import rules_of
+from halfulp.sim.allocation.allocate import allocate, pareto
+from halfulp.sim.recipes.published import recipe
+from halfulp.sim.recipes.rules import rules_of
 
 FORMATS = ("int2", "int4", "int8", "identity")
 

@@ -1,8 +1,8 @@
 """The gate-level area model: its blocks, and minifloats beside integers."""
 
 import pytest
-from halfulp.sim import area
-from halfulp.sim.area import CELLS, MacArea, mac_area, minifloat_over_integer
+from halfulp.sim.costs import area
+from halfulp.sim.costs.area import CELLS, MacArea, mac_area, minifloat_over_integer
 
 FULL = CELLS["full_adder"]
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from halfulp.sim.recipes import recipe
+from halfulp.sim.recipes.published import recipe
 
 from ..support.training import digits
 from .wrapped import one_thread  # noqa: F401

@@ -9,12 +9,12 @@ import pytest
 import torch
 import torch._dynamo.testing
 from halfulp.emulate.packing import Packed, unpack
-from halfulp.sim.conversion import convert, load_model, model_bits, save_model
-from halfulp.sim.quantizer import Quantizer
-from halfulp.sim.recipe import Recipe
-from halfulp.sim.recipes import RECIPES, recipe
-from halfulp.sim.torch_conversion_packed import values_of
-from halfulp.sim.wrapping import advance_, dequantize_, explain, quantize_, state_dict
+from halfulp.sim.conversion.conversion import convert, load_model, model_bits, save_model
+from halfulp.sim.conversion.torch_packed import values_of
+from halfulp.sim.recipes.published import RECIPES, recipe
+from halfulp.sim.recipes.quantizer import Quantizer
+from halfulp.sim.recipes.recipe import Recipe
+from halfulp.sim.wrapping.wrapping import advance_, dequantize_, explain, quantize_, state_dict
 from torch import nn
 
 from .wrapped import LAYERS, MXFP4, Attention, Cnn, SelfAttention, layer, mlp, normal, one_thread, tensors  # noqa: F401

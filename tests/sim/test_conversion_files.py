@@ -7,11 +7,11 @@ import pytest
 import safetensors
 import safetensors.numpy
 import torch
-from halfulp.sim import torch_conversion_loading
-from halfulp.sim.conversion import convert, load_model, save_model
-from halfulp.sim.quantizer import Quantizer
-from halfulp.sim.recipe import Recipe
-from halfulp.sim.wrapping import quantize_
+from halfulp.sim.conversion import torch_loading
+from halfulp.sim.conversion.conversion import convert, load_model, save_model
+from halfulp.sim.recipes.quantizer import Quantizer
+from halfulp.sim.recipes.recipe import Recipe
+from halfulp.sim.wrapping.wrapping import quantize_
 from torch import nn
 
 from .wrapped import MXFP4, mlp, normal, one_thread  # noqa: F401
@@ -230,7 +230,7 @@ def test_skeletons_on_another_device(tmp_path, monkeypatch):
         model[2].weight = model[0].weight
         return model
 
-    monkeypatch.setattr(torch_conversion_loading, "_device", lambda t: torch.device("meta"))
+    monkeypatch.setattr(torch_loading, "_device", lambda t: torch.device("meta"))
     for rules in (Recipe(fprop_w=Quantizer("mxfp4", outliers=0.02)), "mxfp4"):
         again = load_model(save_model(convert(quantize_(make(), rules)), tmp_path / "m"), make())
         assert all(t.is_meta for t in (*again.parameters(), *again.buffers()))

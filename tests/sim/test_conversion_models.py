@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from halfulp.sim.conversion import convert, load_model, model_bits, save_model
-from halfulp.sim.quantizer import Quantizer
-from halfulp.sim.recipes import recipe
-from halfulp.sim.wrapping import explain, quantize_
+from halfulp.sim.conversion.conversion import convert, load_model, model_bits, save_model
+from halfulp.sim.recipes.published import recipe
+from halfulp.sim.recipes.quantizer import Quantizer
+from halfulp.sim.wrapping.wrapping import explain, quantize_
 from torch import nn
 from torch.nn.utils.prune import l1_unstructured
 

@@ -5,8 +5,8 @@ from math import log2
 import halfulp as hu
 import numpy as np
 import pytest
-from halfulp.sim import accelerators, cost, energy, factors, model_cost, recipe_cost
-from halfulp.sim.recipes import RECIPES
+from halfulp.sim.costs import accelerators, cost, energy, factors, model_cost, recipe_cost
+from halfulp.sim.recipes.published import RECIPES
 
 PACKED = [
     "mxfp4",

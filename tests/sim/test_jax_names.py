@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from halfulp.sim.quantizer import Quantizer
-from halfulp.sim.recipe import Recipe
+from halfulp.sim.recipes.quantizer import Quantizer
+from halfulp.sim.recipes.recipe import Recipe
 from jax import lax
 from jax.extend.core import jaxprs_in_params
 
@@ -349,7 +349,7 @@ def test_repr():
 
 def test_the_front_door_imports_no_framework():
     program = (
-        "import sys; from halfulp.sim.quantized import quantized; import halfulp.sim.wrapping;"
+        "import sys; from halfulp.sim.functions.quantized import quantized; import halfulp.sim.wrapping.wrapping;"
         "found = {'torch', 'jax', 'pandas'} & set(sys.modules); assert not found, found"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 from halfulp.formats.scaled import ScaledFormat
-from halfulp.sim import jax_operands, torch_operands
-from halfulp.sim.jax_multiply import multiply
-from halfulp.sim.operands import Operand, operands_of
-from halfulp.sim.plan import Plan, plan_of
-from halfulp.sim.quantizer import Quantizer
-from halfulp.sim.recipe import OPERANDS, Recipe
-from halfulp.sim.recipes import RECIPES, recipe
-from halfulp.sim.torch_multiply import Products
+from halfulp.sim.products import jax_operands, torch_operands
+from halfulp.sim.products.jax_multiply import multiply
+from halfulp.sim.products.torch_multiply import Products
+from halfulp.sim.recipes.operands import Operand, operands_of
+from halfulp.sim.recipes.plan import Plan, plan_of
+from halfulp.sim.recipes.published import RECIPES, recipe
+from halfulp.sim.recipes.quantizer import Quantizer
+from halfulp.sim.recipes.recipe import OPERANDS, Recipe
 
 from .operands_of_both import hard, in_jax, in_torch, same, tensor
 from .wrapped import one_thread  # noqa: F401

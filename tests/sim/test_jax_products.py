@@ -6,14 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from halfulp.sim.jax_multiply import multiply
-from halfulp.sim.jax_products import initial_sizes, quantized_product
-from halfulp.sim.operands import operands_of
-from halfulp.sim.plan import KindPlan, Plan, misfit, plan_of
-from halfulp.sim.quantizer import Quantizer
-from halfulp.sim.recipe import OPERANDS, Recipe
-from halfulp.sim.recipes import recipe
-from halfulp.sim.torch_products import quantized_product as of_torch
+from halfulp.sim.products.jax_multiply import multiply
+from halfulp.sim.products.jax_products import initial_sizes, quantized_product
+from halfulp.sim.products.torch_products import quantized_product as of_torch
+from halfulp.sim.recipes.operands import operands_of
+from halfulp.sim.recipes.plan import KindPlan, Plan, misfit, plan_of
+from halfulp.sim.recipes.published import recipe
+from halfulp.sim.recipes.quantizer import Quantizer
+from halfulp.sim.recipes.recipe import OPERANDS, Recipe
 from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 

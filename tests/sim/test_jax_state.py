@@ -4,8 +4,8 @@ import halfulp as hu
 import jax
 import jax.numpy as jnp
 import numpy as np
-from halfulp.sim.operands import Operand, operands_of
-from halfulp.sim.recipe import Recipe
+from halfulp.sim.recipes.operands import Operand, operands_of
+from halfulp.sim.recipes.recipe import Recipe
 
 from .jax_cases import FP4, equal, integers, quantized, rounded, trunk
 

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from halfulp.sim.quantizer import Quantizer
-from halfulp.sim.recipe import Recipe
-from halfulp.sim.seeds import seed_words
+from halfulp.sim.recipes.quantizer import Quantizer
+from halfulp.sim.recipes.recipe import Recipe
+from halfulp.sim.recipes.seeds import seed_words
 from jax import lax
 from jax.extend.core import jaxprs_in_params
 
@@ -425,9 +425,9 @@ import numpy as np
 from functools import partial
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 import halfulp as hu
-from halfulp.sim.quantized import quantized
-from halfulp.sim.quantizer import Quantizer
-from halfulp.sim.recipe import OPERANDS, Recipe
+from halfulp.sim.functions.quantized import quantized
+from halfulp.sim.recipes.quantizer import Quantizer
+from halfulp.sim.recipes.recipe import OPERANDS, Recipe
 
 rounded = lambda **how: Recipe(**dict.fromkeys(OPERANDS, Quantizer("fp4_e2m1", gradient="identity", **how)))
 NEAREST = rounded()

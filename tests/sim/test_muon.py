@@ -7,8 +7,8 @@ import optax
 import pytest
 import torch
 from halfulp.emulate.quantize import quantize
-from halfulp.sim.optimizers import low_precision, muon
-from halfulp.sim.orthogonal import adjustment, coefficients, orthogonalize
+from halfulp.sim.optimizers.optimizers import low_precision, muon
+from halfulp.sim.optimizers.orthogonal import adjustment, coefficients, orthogonalize
 
 from .wrapped import normal, one_thread  # noqa: F401
 

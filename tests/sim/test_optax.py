@@ -7,8 +7,8 @@ import optax
 import pytest
 import torch
 from halfulp.emulate.quantize import quantize
-from halfulp.sim.optimizers import low_precision, settle
-from halfulp.sim.storage import Storage
+from halfulp.sim.optimizers.optimizers import low_precision, settle
+from halfulp.sim.optimizers.storage import Storage
 
 from .wrapped import one_thread  # noqa: F401
 

@@ -6,16 +6,16 @@ import halfulp as hu
 import numpy as np
 import pytest
 import torch
-from halfulp.sim.compensation import Momentum, compensated
-from halfulp.sim.namespace import Plain
-from halfulp.sim.optimizers import low_precision
-from halfulp.sim.oscillation import Freezing, Ramping, frozen, near_average
-from halfulp.sim.recipes import recipe
-from halfulp.sim.storage import Storage
-from halfulp.sim.storages import STORAGES, list_storages
-from halfulp.sim.storages import storage as storage_of
-from halfulp.sim.stored import Stored, dynamic
-from halfulp.sim.update_rules import Tensor, end, first, neighbours
+from halfulp.sim.optimizers.compensation import Momentum, compensated
+from halfulp.sim.optimizers.namespace import Plain
+from halfulp.sim.optimizers.optimizers import low_precision
+from halfulp.sim.optimizers.oscillation import Freezing, Ramping, frozen, near_average
+from halfulp.sim.optimizers.storage import Storage
+from halfulp.sim.optimizers.storages import STORAGES, list_storages
+from halfulp.sim.optimizers.storages import storage as storage_of
+from halfulp.sim.optimizers.stored import Stored, dynamic
+from halfulp.sim.optimizers.update_rules import Tensor, end, first, neighbours
+from halfulp.sim.recipes.published import recipe
 from torch import nn
 
 from .wrapped import normal, one_thread  # noqa: F401

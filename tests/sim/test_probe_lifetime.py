@@ -6,9 +6,9 @@ import io
 import pytest
 import torch
 import torch._dynamo.testing
-from halfulp.sim.probes import watch
-from halfulp.sim.recipes import recipe
-from halfulp.sim.wrapping import advance_, dequantize_, quantize_
+from halfulp.sim.probes.probes import watch
+from halfulp.sim.recipes.published import recipe
+from halfulp.sim.wrapping.wrapping import advance_, dequantize_, quantize_
 from torch import nn
 
 from .watched import PLAIN
@@ -176,7 +176,7 @@ def test_tensorboard(monkeypatch, tmp_path):
     assert name == "0/fprop_x/mxfp8_e4m3/scale_exponents"
     assert how["num"] == sum(how["bucket_counts"]) == 32 * 2
     assert len(how["bucket_limits"]) == len(how["bucket_counts"])
-    monkeypatch.setattr("halfulp.sim.torch_tensorboard.find_spec", lambda name: None)
+    monkeypatch.setattr("halfulp.sim.probes.torch_tensorboard.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="pip install tensorboard"):
         probe.to_tensorboard(tmp_path)
 

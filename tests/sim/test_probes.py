@@ -5,12 +5,12 @@ import pytest
 import torch
 import torch._dynamo.testing
 from halfulp import quantize as rounded
-from halfulp.sim.probes import watch
-from halfulp.sim.quantizer import Quantizer
-from halfulp.sim.recipe import OPERANDS
-from halfulp.sim.recipes import recipe
-from halfulp.sim.records import COLUMNS, RESULTS, TENSORS
-from halfulp.sim.wrapping import advance_, quantize_
+from halfulp.sim.probes.probes import watch
+from halfulp.sim.probes.records import COLUMNS, RESULTS, TENSORS
+from halfulp.sim.recipes.published import recipe
+from halfulp.sim.recipes.quantizer import Quantizer
+from halfulp.sim.recipes.recipe import OPERANDS
+from halfulp.sim.wrapping.wrapping import advance_, quantize_
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 

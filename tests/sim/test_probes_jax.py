@@ -6,8 +6,8 @@ import halfulp as hu
 import numpy as np
 import pytest
 from halfulp.formats.scaled import ScaledFormat
-from halfulp.sim.statistics import gradient_statistics, tensor_statistics
-from halfulp.sim.sums import limits_of
+from halfulp.sim.probes.statistics import gradient_statistics, tensor_statistics
+from halfulp.sim.probes.sums import limits_of
 
 jax = pytest.importorskip("jax")
 torch = pytest.importorskip("torch")
@@ -205,5 +205,5 @@ def test_errors():
 
 def test_no_framework_is_imported():
     """By the module that has the statistics."""
-    module = importlib.import_module("halfulp.sim.statistics")
+    module = importlib.import_module("halfulp.sim.probes.statistics")
     assert not {"torch", "jax", "pandas"} & set(vars(module))

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from halfulp.sim.quantizer import Quantizer
-from halfulp.sim.realizable import check_realizable
-from halfulp.sim.recipe import Recipe
-from halfulp.sim.recipes import RECIPES
+from halfulp.sim.recipes.published import RECIPES
+from halfulp.sim.recipes.quantizer import Quantizer
+from halfulp.sim.recipes.realizable import check_realizable
+from halfulp.sim.recipes.recipe import Recipe
 
 BACK = Quantizer(source="quantized")
 

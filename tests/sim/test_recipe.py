@@ -5,10 +5,10 @@ import pickle
 
 import halfulp as hu
 import pytest
-from halfulp.sim.operands import AXES, Operand, operands_of
-from halfulp.sim.quantizer import Quantizer
-from halfulp.sim.recipe import OPERANDS, Recipe
-from halfulp.sim.recipes import RECIPES, list_recipes, recipe
+from halfulp.sim.recipes.operands import AXES, Operand, operands_of
+from halfulp.sim.recipes.published import RECIPES, list_recipes, recipe
+from halfulp.sim.recipes.quantizer import Quantizer
+from halfulp.sim.recipes.recipe import OPERANDS, Recipe
 
 NAMES = [
     "fp8",

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from halfulp.sim.recipes import RECIPES
+from halfulp.sim.recipes.published import RECIPES
 
 from ..support.training import bits_per_byte, digits_accuracy
 

@@ -4,9 +4,9 @@ import subprocess
 import sys
 
 import pytest
-from halfulp.sim.recipe import Recipe
-from halfulp.sim.recipes import recipe
-from halfulp.sim.rules import Entry, Rule, around_of, resolved, rules_of
+from halfulp.sim.recipes.published import recipe
+from halfulp.sim.recipes.recipe import Recipe
+from halfulp.sim.recipes.rules import Entry, Rule, around_of, resolved, rules_of
 
 MODEL = [
     Entry("", ("Model",)),
@@ -108,7 +108,7 @@ def test_around_of():
 
 def test_rules_and_the_front_import_no_framework():
     program = (
-        "import sys, halfulp, halfulp.sim.rules, halfulp.sim.realizable, halfulp.sim.plan, halfulp.sim.wrapping;"
+        "import sys, halfulp, halfulp.sim.recipes.rules, halfulp.sim.recipes.realizable, halfulp.sim.recipes.plan, halfulp.sim.wrapping.wrapping;"
         "found = {'torch', 'jax', 'pandas'} & set(sys.modules); assert not found, found"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -4,11 +4,11 @@ import halfulp as hu
 import numpy as np
 import pytest
 import torch
-from halfulp.sim import sensitivity as front
-from halfulp.sim.allocate import allocate
-from halfulp.sim.sensitivity import sensitivity
-from halfulp.sim.torch_curvature import fisher_diagonal, hutchinson, signs_like
-from halfulp.sim.torch_weights import layers_of
+from halfulp.sim.allocation import sensitivity as front
+from halfulp.sim.allocation.allocate import allocate
+from halfulp.sim.allocation.sensitivity import sensitivity
+from halfulp.sim.allocation.torch_curvature import fisher_diagonal, hutchinson, signs_like
+from halfulp.sim.allocation.torch_weights import layers_of
 from torch import nn
 from torch.nn import functional
 
@@ -180,7 +180,7 @@ def test_seeds_and_random_roundings():
 def test_torch_and_jax_agree():
     import jax
     import jax.numpy as jnp
-    from halfulp.sim import jax_sensitivity
+    from halfulp.sim.allocation import jax_sensitivity
 
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(32, 16, bias=False), nn.Tanh()), normal(12, 32)

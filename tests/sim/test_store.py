@@ -3,7 +3,7 @@
 import sqlite3
 
 import pytest
-from halfulp.sim.store import Row, Store, StoreError, key_of
+from halfulp.sim.sweeps.store import Row, Store, StoreError, key_of
 
 
 def row(k):

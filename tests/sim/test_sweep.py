@@ -11,10 +11,10 @@ import halfulp as hu
 import numpy as np
 import pandas
 import pytest
-from halfulp.sim import plots
-from halfulp.sim.store import Store
-from halfulp.sim.sweep import COLUMNS, expand_formats, frame
-from halfulp.sim.training import Trained
+from halfulp.sim.sweeps import plots
+from halfulp.sim.sweeps.store import Store
+from halfulp.sim.sweeps.sweep import COLUMNS, expand_formats, frame
+from halfulp.sim.training.training import Trained
 
 QUICK = hu.Training(steps=4, batch=16, width=4)
 FORMATS = ["e[1-2]m[0-1]", "int4", "ternary", "binary32"]
@@ -35,7 +35,7 @@ def quick(store=None, progress=False, **options):
 @pytest.fixture
 def untrained(monkeypatch):
     """Results that depend on the run alone, at once: these tests are about the sweep, not the trainer."""
-    from halfulp.sim.train_grid import Trainer
+    from halfulp.sim.training.jax_grid import Trainer
 
     def instead(self, chunk, runs, report=None, keep=False):
         return [_made_up(self.training, run) for run in runs]
@@ -68,7 +68,7 @@ def test_finished_runs_are_not_repeated(tmp_path, monkeypatch, untrained):
     assert list(second["format"]) == ["int4"] * 2 + ["fp4_e2m1"] * 2 + ["fp6_e3m2"] * 2
     merged = second.merge(first, on=["format", "seed"])
     assert (merged["test_loss_x"] == merged["test_loss_y"]).all()
-    monkeypatch.setattr("halfulp.sim.train_grid.Trainer.train_chunk", None)
+    monkeypatch.setattr("halfulp.sim.training.jax_grid.Trainer.train_chunk", None)
     pandas.testing.assert_frame_equal(quick(path, formats=["e2m1", "int4"]), first)
 
 

@@ -3,12 +3,12 @@
 import halfulp as hu
 import pytest
 import torch
-from halfulp.sim.operands import operands_of
-from halfulp.sim.quantizer import Quantizer
-from halfulp.sim.recipe import Recipe
-from halfulp.sim.recipes import recipe
-from halfulp.sim.torch_operands import estimated, quantized, rotated, step_gradient
-from halfulp.sim.torch_products import quantized_product
+from halfulp.sim.products.torch_operands import estimated, quantized, rotated, step_gradient
+from halfulp.sim.products.torch_products import quantized_product
+from halfulp.sim.recipes.operands import operands_of
+from halfulp.sim.recipes.published import recipe
+from halfulp.sim.recipes.quantizer import Quantizer
+from halfulp.sim.recipes.recipe import Recipe
 
 SEED, STEP = torch.tensor([5, 9]), torch.tensor(3)
 LINEAR = ("linear",)

@@ -8,11 +8,11 @@ import halfulp as hu
 import numpy as np
 import pytest
 import torch
-from halfulp.sim.optimizers import low_precision
-from halfulp.sim.oscillation import Ramping
-from halfulp.sim.recipes import recipe
-from halfulp.sim.storages import STORAGES
-from halfulp.sim.stored import Stored
+from halfulp.sim.optimizers.optimizers import low_precision
+from halfulp.sim.optimizers.oscillation import Ramping
+from halfulp.sim.optimizers.storages import STORAGES
+from halfulp.sim.optimizers.stored import Stored
+from halfulp.sim.recipes.published import recipe
 from torch import nn
 
 from .wrapped import mlp, normal, one_thread  # noqa: F401

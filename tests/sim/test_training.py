@@ -8,21 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from halfulp.sim.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
-from halfulp.sim.jax_operands import quantized
-from halfulp.sim.jax_products import quantized_product
-from halfulp.sim.jax_recipe_data import data_of, merged, shape_of
-from halfulp.sim.jax_state import advance
-from halfulp.sim.operands import operands_of
-from halfulp.sim.quantizer import Quantizer
-from halfulp.sim.recipe import OPERANDS, Recipe
-from halfulp.sim.recipes import recipe, uniform
+from halfulp.sim.functions.jax_state import advance
+from halfulp.sim.products.jax_operands import quantized
+from halfulp.sim.products.jax_products import quantized_product
+from halfulp.sim.recipes.operands import operands_of
+from halfulp.sim.recipes.published import recipe, uniform
+from halfulp.sim.recipes.quantizer import Quantizer
+from halfulp.sim.recipes.recipe import OPERANDS, Recipe
 from halfulp.sim.tasks.twins import torch_model
-from halfulp.sim.torch_training import _gradients
-from halfulp.sim.train_grid import Program, Trainer, _members
-from halfulp.sim.train_recipes import grouped
-from halfulp.sim.train_step import Doing, Member, initial_state, stepped
-from halfulp.sim.training import Run, Training, rate_factors, width_for
+from halfulp.sim.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from halfulp.sim.training.jax_grid import Program, Trainer, _members
+from halfulp.sim.training.jax_recipe_data import data_of, merged, shape_of
+from halfulp.sim.training.jax_recipes import grouped
+from halfulp.sim.training.jax_step import Doing, Member, initial_state, stepped
+from halfulp.sim.training.torch_training import _gradients
+from halfulp.sim.training.training import Run, Training, rate_factors, width_for
 
 RNG = np.random.default_rng(0)
 QUICK = Training(steps=10, batch=32, width=2, checkpoint_every=5)

@@ -7,10 +7,10 @@ import pickle
 import halfulp as hu
 import pytest
 import torch
-from halfulp.sim.quantizer import Quantizer
-from halfulp.sim.recipe import Recipe
-from halfulp.sim.recipes import recipe
-from halfulp.sim.wrapping import (
+from halfulp.sim.recipes.published import recipe
+from halfulp.sim.recipes.quantizer import Quantizer
+from halfulp.sim.recipes.recipe import Recipe
+from halfulp.sim.wrapping.wrapping import (
     advance_,
     after_step_,
     check_finite,

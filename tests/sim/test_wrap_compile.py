@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 import torch._dynamo.testing
-from halfulp.sim.recipes import recipe
-from halfulp.sim.wrapping import advance_, quantize_, quantized_functions, state_dict
+from halfulp.sim.recipes.published import recipe
+from halfulp.sim.wrapping.wrapping import advance_, quantize_, quantized_functions, state_dict
 from torch import nn
 
 from .wrapped import MXFP4, Attention, SelfAttention, layer, mlp, normal, one_thread  # noqa: F401

@@ -5,10 +5,10 @@ import copy
 import halfulp as hu
 import pytest
 import torch
-from halfulp.sim.quantizer import Quantizer
-from halfulp.sim.recipe import OPERANDS, Recipe
-from halfulp.sim.recipes import recipe
-from halfulp.sim.wrapping import dequantize_, explain, quantize_, quantized_functions
+from halfulp.sim.recipes.published import recipe
+from halfulp.sim.recipes.quantizer import Quantizer
+from halfulp.sim.recipes.recipe import OPERANDS, Recipe
+from halfulp.sim.wrapping.wrapping import dequantize_, explain, quantize_, quantized_functions
 from torch import nn
 from torch.nn import functional
 

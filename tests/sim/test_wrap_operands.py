@@ -4,12 +4,12 @@ gradients."""
 import halfulp as hu
 import pytest
 import torch
-from halfulp.sim import torch_products
-from halfulp.sim.operands import AXES
-from halfulp.sim.quantizer import Quantizer
-from halfulp.sim.recipe import OPERANDS, Recipe
-from halfulp.sim.recipes import RECIPES, recipe
-from halfulp.sim.wrapping import advance_, dequantize_, quantize_, quantized_functions
+from halfulp.sim.products import torch_products
+from halfulp.sim.recipes.operands import AXES
+from halfulp.sim.recipes.published import RECIPES, recipe
+from halfulp.sim.recipes.quantizer import Quantizer
+from halfulp.sim.recipes.recipe import OPERANDS, Recipe
+from halfulp.sim.wrapping.wrapping import advance_, dequantize_, quantize_, quantized_functions
 from torch import nn
 
 from .wrapped import Conv1D, normal, one_thread  # noqa: F401

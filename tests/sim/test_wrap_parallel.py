@@ -13,7 +13,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from halfulp.sim.wrapping import advance_, dequantize_, quantize_, state_dict
+from halfulp.sim.wrapping.wrapping import advance_, dequantize_, quantize_, state_dict
 
 rank, path = int(sys.argv[1]), sys.argv[2]
 torch.set_num_threads(1)

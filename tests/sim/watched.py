@@ -1,8 +1,8 @@
 """Steps of models that are watched, beside the same ones that are not."""
 
 import torch
-from halfulp.sim.probes import watch
-from halfulp.sim.wrapping import advance_, quantize_
+from halfulp.sim.probes.probes import watch
+from halfulp.sim.wrapping.wrapping import advance_, quantize_
 
 from .wrapped import normal, tensors
 

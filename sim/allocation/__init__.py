@@ -1,0 +1,1 @@
+"""How sensitive layers are, and which format each of them gets."""

@@ -1,0 +1,1 @@
+"""Trained models as real bits, in memory and in files."""

@@ -1,0 +1,1 @@
+"""What formats and recipes cost: bits, operations, area, energy, time."""

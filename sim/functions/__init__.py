@@ -1,0 +1,1 @@
+"""Rewrite functions of JAX arrays so that their products follow a recipe."""

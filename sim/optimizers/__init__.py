@@ -1,0 +1,1 @@
+"""Optimizers that keep weights, gradients and states in formats."""

@@ -1,0 +1,1 @@
+"""Matrix products whose operands are quantized, forward and backward, in torch and JAX."""

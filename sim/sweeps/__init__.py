@@ -1,0 +1,1 @@
+"""Sweeps over tasks or functions, their store, statistics and pictures."""

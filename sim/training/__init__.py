@@ -1,0 +1,1 @@
+"""Train whole grids of runs of a task."""

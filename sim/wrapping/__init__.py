@@ -1,0 +1,1 @@
+"""Wrap torch models in place: layers and functions whose products follow a recipe."""
