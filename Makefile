@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 DEMO := out/demo
 
-.PHONY: demo test test-full check bench gpu-check docs catalogue clean
+.PHONY: demo test test-full check bench scorecard gpu-check docs catalogue clean
 
 demo: .venv/sim  ## sweep 25 minifloats, INT2..INT8 and ternary on handwritten digits
 	$(BIN)/halfulp sweep digits -f 'e[1-5]m[0-4]' -f 'int[2-8]' -f ternary -f binary32 \
@@ -29,6 +29,9 @@ check: .venv/dev  ## lint, types, fast tests
 
 bench: .venv/bench  ## time quantization against a copy and the peers, e.g. make bench BENCH=--quick
 	$(BIN)/python -m benchmarks $(BENCH)
+
+scorecard: .venv/sim  ## run the studies: every published claim, measured, with its verdict
+	$(BIN)/halfulp scorecard --csv out/scorecard.csv --html out/scorecard.html
 
 gpu-check:  ## compare the kernels on this machine's GPU with the CPU, time them, write benchmarks/gpu/<machine>.md
 	@mkdir -p out/gpu && ln -sfn "$(CURDIR)" out/gpu/halfulp

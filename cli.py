@@ -5,9 +5,14 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from .studies import commands as studies_commands
+
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Numeric formats: look at them, sweep them, plot what they do."
 )
+
+
+studies_commands.register(app)
 
 
 def main() -> None:
