@@ -167,8 +167,8 @@ def _damage_picture() -> Picture:
         top = LAW.loss(1e9, least) + LAW.damage(1e9, least, bits)
         axes.plot(least, top, MARKERS[index], color=COLOURS[index], ms=6)
     axes.plot(tokens, LAW.loss(1e9, tokens), color="0.2", ls="--", label="not quantized")
-    axes.set(xscale="log", xlabel="tokens", ylabel="loss (nats a token)", ylim=(2.8, 4.0))
-    axes.legend(title="1B parameters, quantized to", ncols=2, loc="upper center")
+    axes.set(xscale="log", xlabel="tokens", ylabel="loss (nats a token)", ylim=(2.8, 4.6))
+    axes.legend(title="1B parameters, quantized to", loc="upper left")
     return Picture(figure, "Loss after quantizing a trained model; the marker is the critical data size.")
 
 
@@ -183,7 +183,7 @@ def _bits_picture() -> Picture:
         axes.plot(bits[valid], worth[valid], color=COLOURS[index], ls="-" if offset else "--", label=label)
         best = best_bits(share, offset)
         axes.plot(best, float(share(best, offset)) / best, MARKERS[index], color=COLOURS[index], ms=6)
-    axes.set(xlabel="bits of weights, activations and cache", ylabel="effective share per bit", ylim=(0, 0.16))
+    axes.set(xlabel="bits of weights, activations and cache", ylabel="effective share per bit", ylim=(0, 0.19))
     axes.legend(title="law as")
     return Picture(figure, "What a bit of precision buys: the compute-optimal precision is at the maximum.")
 

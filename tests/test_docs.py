@@ -9,7 +9,7 @@ import halfulp
 import pytest
 
 ROOT = Path(halfulp.__file__).parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MODULES = [
     "formats.blocks", "formats.catalogue", "formats.codebooks", "formats.floats", "formats.registry", "formats.residual",
     "formats.rounding", "formats.scaled", "formats.tapered", "formats.transform", "emulate.decompose", "emulate.learning",
@@ -19,6 +19,7 @@ MODULES = [
     "sim.costs.accelerators", "sim.allocation.allocate", "sim.costs.area", "sim.conversion.conversion", "sim.costs.cost", "sim.costs.energy", "sim.costs.factors",
     "sim.allocation.jax_sensitivity", "sim.costs.model_cost", "sim.optimizers.optimizers", "sim.optimizers.orthogonal", "sim.functions.quantized", "sim.costs.recipe_cost",
     "sim.probes.probes", "sim.allocation.sensitivity", "sim.probes.statistics", "sim.optimizers.storage", "sim.tasks.loading", "sim.tasks.twins", "sim.training.trainer",
+    "studies.catalogue", "studies.running",
 ]  # fmt: skip
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
