@@ -5,6 +5,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from .sim.pictures import commands_plot
+from .sim.sweeps import commands_report, commands_runs, commands_sweep
 from .studies import commands as studies_commands
 
 app = typer.Typer(
@@ -12,19 +14,18 @@ app = typer.Typer(
 )
 
 
-studies_commands.register(app)
-
-
 def main() -> None:
     """Run the command; errors of the library are one line, not a traceback."""
+    from .sim.sweeps.executors import SweepError
     from .sim.sweeps.store import StoreError
+    from .studies.records import RecordError
 
     try:
         app()
-    except (ValueError, TypeError, StoreError, ModuleNotFoundError, OSError) as error:
+    except (ValueError, TypeError, StoreError, SweepError, RecordError, ModuleNotFoundError, OSError) as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        _fail("stopped; finished runs are in the store, run the same command again to go on")
+    except KeyboardInterrupt as stop:
+        _fail(str(stop) or "stopped; finished runs are in the store, run the same command again to go on")
 
 
 def _fail(message: str) -> NoReturn:
@@ -128,80 +129,5 @@ def show(
         typer.echo(f"\nwrote {save(number_line(numbers), png)}")
 
 
-@app.command()
-def sweep(
-    task: Annotated[str, typer.Argument(help="What to train: digits.")] = "digits",
-    formats: Annotated[
-        list[str] | None,
-        typer.Option("--format", "-f", help="A format or a range, e.g. 'e[1-5]m[0-4]'; repeat for more."),
-    ] = None,
-    seeds: Annotated[int, typer.Option(help="How many seeds.")] = 3,
-    rates: Annotated[
-        list[float] | None, typer.Option("--lr", help="A peak learning rate; repeat for more. [default: 0.1]")
-    ] = None,
-    steps: Annotated[int, typer.Option(help="Optimizer steps of a run.")] = 300,
-    store: Annotated[
-        Path, typer.Option(help="SQLite file that keeps finished runs; an interrupted sweep goes on from it.")
-    ] = Path("out/sweep.sqlite"),
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
-) -> None:
-    """Train a small network in every format, with every seed and learning rate.
-
-    Weights, activations and gradients are rounded to the format, each tensor scaled so that its largest
-    magnitude meets the format's largest value. 'binary32' is the unquantized reference.
-
-    Example: halfulp sweep digits -f 'e[1-5]m[0-4]' -f 'int[2-8]' -f binary32 --seeds 3
-    """  # fmt: skip
-    from .sim.sweeps.sweep import sweep as run_sweep
-    from .sim.training.training import Training
-
-    runs = run_sweep(
-        task,
-        formats=formats or ["e[1-5]m[0-4]", "int[2-8]", "ternary", "binary32"],
-        seeds=seeds,
-        learning_rates=rates or [0.1],
-        training=Training(steps=steps),
-        store=store,
-        progress=not quiet,
-    )
-    _print_summary(runs)
-    typer.echo(f"{len(runs)} runs in {store}; halfulp plot {store} draws them")
-
-
-def _print_summary(runs) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from .sim.sweeps.plots import summarize
-
-    table = Table(title="test accuracy at the best learning rate, mean and standard deviation over seeds")
-    for column in ("format", "bits", "accuracy (%)", "learning rate", "diverged"):
-        table.add_column(column, justify="left" if column == "format" else "right")
-    summary: Any = summarize(runs).sort_values(["bits", "accuracy"])
-    for row in summary.itertuples():
-        accuracy = f"{100 * row.accuracy:.1f} ± {100 * row.spread:.1f}"
-        table.add_row(row.format, str(row.bits), accuracy, f"{row.learning_rate:g}", f"{row.diverged} of {row.seeds}")
-    Console().print(table)
-
-
-@app.command()
-def plot(
-    store: Annotated[Path, typer.Argument(help="A store that `halfulp sweep` wrote.")],
-    out: Annotated[Path, typer.Option(help="Folder the pictures go to.")] = Path("out"),
-) -> None:
-    """Draw a sweep: heat map over exponent and mantissa bits, and accuracy over bits.
-
-    Example: halfulp plot out/sweep.sqlite --out out/pictures
-    """
-    from .sim.sweeps.plots import accuracy_by_bits, heat_map, save
-    from .sim.sweeps.store import Store
-    from .sim.sweeps.sweep import frame
-
-    if not store.exists():
-        raise ValueError(f"no store at {store}; halfulp sweep makes one")
-    with Store(store) as results:
-        runs = frame(results)
-    if runs.empty:
-        raise ValueError(f"{store} has no finished runs; halfulp sweep adds some")
-    for name, figure in (("heat_map.png", heat_map(runs)), ("accuracy_by_bits.png", accuracy_by_bits(runs))):
-        typer.echo(f"wrote {save(figure, out / name)}")
+for commands in (commands_sweep, commands_runs, commands_plot, commands_report, studies_commands):
+    commands.register(app)

@@ -19,6 +19,8 @@ MODULES = [
     "sim.costs.accelerators", "sim.allocation.allocate", "sim.costs.area", "sim.conversion.conversion", "sim.costs.cost", "sim.costs.energy", "sim.costs.factors",
     "sim.allocation.jax_sensitivity", "sim.costs.model_cost", "sim.optimizers.optimizers", "sim.optimizers.orthogonal", "sim.functions.quantized", "sim.costs.recipe_cost",
     "sim.probes.probes", "sim.allocation.sensitivity", "sim.probes.statistics", "sim.optimizers.storage", "sim.tasks.loading", "sim.tasks.twins", "sim.training.trainer",
+    "sim.sweeps.choices", "sim.sweeps.sweep", "sim.sweeps.parameters", "sim.sweeps.space", "sim.sweeps.halving", "sim.sweeps.filters", "sim.sweeps.reading",
+    "sim.sweeps.bootstrap", "sim.sweeps.pairs", "sim.sweeps.best", "sim.sweeps.effects", "sim.sweeps.ranks", "sim.sweeps.pareto", "sim.sweeps.tables",
     "studies.catalogue", "studies.running",
 ]  # fmt: skip
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

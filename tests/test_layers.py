@@ -53,7 +53,9 @@ def test_frameworks_are_named_in_their_backends_only():
     for path in modules():
         if FRAMEWORKS & {name for name, _ in imported(path)}:
             own = path.parent.name == "backends" and path.name.startswith(("torch", "jax", "triton"))
-            assert own or ("sim" in path.parts and path.name.startswith(("torch", "jax")))
+            assert own or (
+                path.relative_to(ROOT).parts[0] in ("sim", "studies") and path.name.startswith(("torch", "jax"))
+            )
 
 
 def test_formats_need_no_array_library():

@@ -1,5 +1,7 @@
 """optax transformations whose weights, gradients and states are kept in formats; see `update_rules`."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -7,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from .compensation import Momentum
 from .jax_compensation import check_momentum, momentum_of
 from .jax_muon import muon as muon
 from .jax_muon import scale_by_polar_express as scale_by_polar_express
@@ -81,32 +84,35 @@ def _as_kept(state: Any) -> Any:
     return _narrowed(_wide(state), state.dtype)
 
 
-def _tensors(params: Any, storage: Storage, seed: int) -> list[Tensor | None]:
+def _tensors(storage: Storage, seed: int, params: Any) -> list[Tensor | None]:
     """What is fixed of each parameter; None where it is left alone."""
     leaves = jax.tree.leaves(params)
 
     def real(p: Any) -> bool:
         return hasattr(p, "dtype") and jnp.issubdtype(p.dtype, jnp.floating) and storage.covers(tuple(p.shape))
 
-    return [Tensor(storage, seed, str(k)) if real(p) else None for k, p in enumerate(leaves)]
+    found = [Tensor(storage, seed, str(k)) if real(p) else None for k, p in enumerate(leaves)]
+    if not any(found):
+        raise ValueError(nothing_covered(storage, [jnp.shape(p) for p in leaves]))
+    return found
 
 
 class Wrapped(NamedTuple):
     """A transformation and how what it keeps is stored.
 
     Fields:
-        inner: optax's. storage, seed: as in `optimizers.low_precision`.
+        inner: optax's.
+        tensors: parameters -> what is fixed of each of their leaves, None where it is left alone.
+        momentum: (inner state, number of the step from 1 on) -> what ECO needs to know; None reads it in the state.
     """
 
     inner: Any
-    storage: Storage
-    seed: int
+    tensors: Callable[[Any], list[Tensor | None]]
+    momentum: Callable[[Any, Any], Momentum] | None = None
 
     def init(self, params: Any) -> LowPrecisionState:
         """The state before the first step."""
-        tensors, (leaves, tree) = _tensors(params, self.storage, self.seed), jax.tree.flatten(params)
-        if not any(tensors):
-            raise ValueError(nothing_covered(self.storage, [jnp.shape(p) for p in leaves]))
+        tensors, (leaves, tree) = self.tensors(params), jax.tree.flatten(params)
         xp = Jax(jnp.zeros((), jnp.int32))
         work, memory = list(leaves), [{} for _ in leaves]
         for k, tensor in enumerate(tensors):
@@ -115,9 +121,9 @@ class Wrapped(NamedTuple):
             wide = _wide(leaves[k])
             check_fit(tensor, jnp.dtype(leaves[k].dtype).name, wide.dtype.name)
             held = first(xp, tensor, wide)
-            work[k], memory[k] = held.updated, {**held.memory, **_rest(self.storage, held.weights, wide)}
+            work[k], memory[k] = held.updated, {**held.memory, **_rest(tensor.storage, held.weights, wide)}
         inner = self.inner.init(jax.tree.unflatten(tree, work))
-        if self.storage.compensation:
+        if self.momentum is None and _compensates(tensors):
             check_momentum(self.inner, jax.tree.unflatten(tree, work), _places)
         return LowPrecisionState(inner, jnp.zeros((), jnp.int32), jax.tree.unflatten(tree, map(Memory, memory)))
 
@@ -125,7 +131,7 @@ class Wrapped(NamedTuple):
         """The updates that lead to the stored weights, and the state after the step."""
         if params is None:
             raise ValueError("the stored weights depend on the parameters; call update(gradients, state, params)")
-        tensors, (leaves, tree) = _tensors(params, self.storage, self.seed), jax.tree.flatten(params)
+        tensors, (leaves, tree) = self.tensors(params), jax.tree.flatten(params)
         gradients, given = jax.tree.flatten(updates)
         if given != tree:
             raise ValueError(f"expected gradients for {tree}, got {given}; pass the parameters they are of")
@@ -144,9 +150,9 @@ class Wrapped(NamedTuple):
         moves = jax.tree.leaves(moves)
         after = [w + move.astype(w.dtype) if at else None for w, move, at in zip(work, moves, held)]
         ended, inner = self._ended(xp, tensors, held, after, state, inner, params)
-        for k, at in enumerate(ended):
-            if at is not None:
-                moves[k], rest = _difference(self.storage, moves[k], leaves[k], at.weights)
+        for k, (tensor, at) in enumerate(zip(tensors, ended)):
+            if tensor is not None and at is not None:
+                moves[k], rest = _difference(tensor.storage, moves[k], leaves[k], at.weights)
                 memory[k] = {**at.memory, **rest}
         moves, memory = (jax.tree.unflatten(tree, part) for part in (moves, map(Memory, memory)))
         return moves, LowPrecisionState(inner, state.steps + 1, memory)
@@ -156,8 +162,9 @@ class Wrapped(NamedTuple):
     ) -> tuple[list[Held | None], Any]:
         """What is kept of each parameter after the step, and the state of the wrapped transformation."""
         places = _places(inner, params)
-        check_states(self.storage, {name for name, _ in places}, "this transformation")
-        momentum = momentum_of(inner, state.steps + 1) if self.storage.compensation else None
+        for storage in {tensor.storage for tensor in tensors if tensor is not None}:
+            check_states(storage, {name for name, _ in places}, "this transformation")
+        momentum = (self.momentum or momentum_of)(inner, state.steps + 1) if _compensates(tensors) else None
         (new, tree), old = jax.tree.flatten(inner), jax.tree.leaves(state.inner)
         found: list[Held | None] = [None] * len(held)
         for k, tensor in enumerate(tensors):
@@ -167,7 +174,8 @@ class Wrapped(NamedTuple):
             for name, place in mine.items():
                 check_state(tensor, name, new[place].dtype.name)
             states = {name: (_as_kept(old[place]), _as_kept(new[place])) for name, place in mine.items()}
-            found[k], kept = end(xp, tensor, held[k], after[k], states, state.steps, momentum)
+            of = momentum if tensor.storage.compensation else None
+            found[k], kept = end(xp, tensor, held[k], after[k], states, state.steps, of)
             for name, place in mine.items():
                 new[place] = kept[name].astype(new[place].dtype)
         return found, jax.tree.unflatten(tree, new)
@@ -175,8 +183,12 @@ class Wrapped(NamedTuple):
 
 def low_precision(inner: Any, storage: Storage, seed: int) -> optax.GradientTransformationExtraArgs:
     """See `optimizers.low_precision`."""
-    wrapped = Wrapped(optax.with_extra_args_support(inner), storage, seed)
+    wrapped = Wrapped(optax.with_extra_args_support(inner), partial(_tensors, storage, seed))
     return optax.GradientTransformationExtraArgs(wrapped.init, wrapped.update)
+
+
+def _compensates(tensors: Any) -> bool:
+    return any(tensor is not None and tensor.storage.compensation for tensor in tensors)
 
 
 def _rest(storage: Storage, weights: Any, landed: Any) -> dict[str, Any]:

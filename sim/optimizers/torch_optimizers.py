@@ -61,7 +61,10 @@ class LowPrecisionOptimizer(Optimizer):
     Its parameter groups are those of the optimizer it wraps, `inner`, which works on float32 copies where it has to.
     """
 
-    def __init__(self, inner: Optimizer, storage: Storage, seed: int) -> None:
+    def __init__(
+        self, inner: Optimizer, storage: Storage, seed: int, names: Mapping[torch.Tensor, str] | None = None
+    ) -> None:
+        self._names = dict(names or {})
         self.inner, self._seed, self._default, self._steps = inner, seed, storage, 0
         self._slots: dict[torch.Tensor, Slot] = {}
         self._storages: list[Storage] = []
@@ -102,7 +105,7 @@ class LowPrecisionOptimizer(Optimizer):
             raise TypeError(
                 f"tensor {number}: expected real numbers, got {parameter.dtype}; leave it out with a group of its own"
             )
-        tensor = Tensor(storage, self._seed, str(number))
+        tensor = Tensor(storage, self._seed, self._names.get(parameter, str(number)))
         wide = parameter.dtype if parameter.dtype in _WIDE else torch.float32
         check_fit(tensor, *(str(dtype).removeprefix("torch.") for dtype in (parameter.dtype, wide)))
         held = first(TORCH, tensor, parameter.detach().to(wide, copy=True))
@@ -247,8 +250,8 @@ class LowPrecisionOptimizer(Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         """All there is but hooks, as of any torch optimizer."""
-        names = ("inner", "_seed", "_default", "_steps", "_slots", "_storages", "_named", "defaults", "param_groups")
-        return {name: getattr(self, name) for name in names}
+        names = ("inner", "_seed", "_default", "_steps", "_slots", "_storages", "_named", "_names", "defaults")
+        return {name: getattr(self, name) for name in (*names, "param_groups")}
 
 
 def momentum_of(inner: Optimizer, group: Mapping[str, Any]) -> Momentum:
@@ -270,13 +273,19 @@ def momentum_of(inner: Optimizer, group: Mapping[str, Any]) -> Momentum:
     )
 
 
-def low_precision(inner: Optimizer, storage: Storage, seed: int) -> LowPrecisionOptimizer:
-    """See `optimizers.low_precision`."""
+def low_precision(
+    inner: Optimizer, storage: Storage, seed: int, names: Mapping[torch.Tensor, str] | None = None
+) -> LowPrecisionOptimizer:
+    """See `optimizers.low_precision`.
+
+    Args:
+        names: of parameters, from which their random words come, in the place of their positions.
+    """
     if isinstance(inner, LowPrecisionOptimizer):
         raise ValueError("the optimizer is wrapped already; wrap its .inner, made anew, with the storage you want")
     if isinstance(inner, torch.optim.LBFGS):
         raise ValueError("LBFGS calls its closure between updates, on weights that are not stored yet; use another one")
-    found = LowPrecisionOptimizer(inner, storage, seed)
+    found = LowPrecisionOptimizer(inner, storage, seed, names)
     for group, own in zip(found.param_groups, found._storages):
         if own.compensation:
             momentum_of(inner, group)

@@ -10,7 +10,7 @@ Each tensor and each role draws random words of its own, those of every step dif
 framework.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -38,12 +38,18 @@ class Tensor(NamedTuple):
     """What is fixed of one tensor.
 
     Fields:
-        storage: how it is kept. seed: the user's. name: what tells its random words from those of other tensors.
+        storage: how it is kept. seed: the user's, or what gives two words, which may be traced, for a name.
+        name: what tells its random words from those of other tensors.
     """
 
     storage: Storage
-    seed: int
+    seed: int | Callable[[str], Any]
     name: str
+
+    def words(self, role: str) -> Any:
+        """(2,) uint32 seed of what draws random numbers for one of its roles."""
+        name = f"{self.name}.{role}"
+        return _words(self.seed, name) if isinstance(self.seed, int) else self.seed(name)
 
 
 class Held(NamedTuple):
@@ -63,8 +69,8 @@ class Held(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def _words(seed: int, name: str, role: str) -> np.ndarray:
-    return np.array(seed_words(seed, f"{name}.{role}"), np.uint32)
+def _words(seed: int, name: str) -> np.ndarray:
+    return np.array(seed_words(seed, name), np.uint32)
 
 
 def rounding_of(storage: Storage, role: str, of: Stored) -> str | None:
@@ -92,7 +98,7 @@ def _rounded(
     found = quantize(
         xp.sqrt(x) if root else x, fmt, rounding=rounding, overflow=of.overflow,
         scale_rounding=of.scale_rounding, axis=of.axis, pad=isinstance(fmt, ScaledFormat), scale=scale,
-        seed=_words(tensor.seed, tensor.name, role), step=0 if step is None else step,
+        seed=tensor.words(role), step=0 if step is None else step,
     )  # fmt: skip
     found = xp.settled(found)
     return xp.product(found, found) if root else found

@@ -141,6 +141,7 @@ class Quantizer:
             raise ValueError(f"expected a positive prescale such as 0.75, got {self.prescale}")
         if self.prescale != 1 and not _has_floor_scales(self.fmt):
             raise ValueError("prescale goes with block scales of OCP's rule, as mxfp4 has them; leave it out")
+        _check_scaling(self.scaling.name, self.fmt)
         if not 0 <= self.outliers < 0.5:
             raise ValueError(f"expected a share of outliers from 0 to 0.5, such as 0.01, got {self.outliers}")
         idle = [name for name in settings_of(self) if name != "source"]
@@ -164,6 +165,20 @@ def _has_floor_scales(name: str | None) -> bool:
     return (
         isinstance(fmt, ScaledFormat) and fmt.rule == Rule("floor") and fmt.outer is None and len(fmt.blocks.axes) == 1
     )
+
+
+def _check_scaling(name: str, spec: str | None) -> None:
+    """Raise where scales are found by statistics of blocks along the contraction, and the format has none such."""
+    if name not in ("std", "eden") or spec is None:
+        return
+    fmt: Any = any_format(spec)
+    if not isinstance(fmt, ScaledFormat) or fmt.blocks.flat or fmt.blocks.rest != 1 or len(fmt.blocks.sizes) != 1:
+        raise ValueError(
+            f"scaling {name!r} is for formats with blocks along one axis, as {'mxfp4' if name == 'std' else 'nvfp4'} "
+            f"and fp4_e2m1_per_row have them, got {fmt.name}; take one of these, or leave scaling out"
+        )
+    if name == "eden" and fmt.element != any_format("fp4_e2m1"):
+        raise ValueError(f"scaling 'eden' is for elements of fp4_e2m1, as nvfp4 has them, got {fmt.name}; take nvfp4")
 
 
 def settings_of(of: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ..models.objective import Objective
 from ..models.sizes import MODELS, Geometry, described
 from . import regression
 from .arrays import Data
+from .augmentation import Augmentation
 from .diffusion import scans
 from .images import Images, cifar10, digits
 from .task import Task
@@ -32,6 +33,7 @@ class Loaded(NamedTuple):
     geometry: Geometry
     objective: Objective
     tokens: int = 1
+    augmentation: Augmentation | None = None
 
 
 class Kind(NamedTuple):
@@ -52,12 +54,24 @@ class Kind(NamedTuple):
 
 
 def _images(
-    read: Callable[[Any], Images], path: Any = None, *, patch: int | None = None, direct: bool = False
+    read: Callable[[Any], Images],
+    photographs: bool,
+    path: Any = None,
+    *,
+    patch: int | None = None,
+    direct: bool = False,
+    augment: bool | Augmentation | None = None,
 ) -> Loaded:
     images = read(path)
+    if augment is None or isinstance(augment, bool):
+        wanted = photographs if augment is None else augment
+        augment = Augmentation(min(images.shape[1:]) // 8, flip=photographs) if wanted else None
+    elif not isinstance(augment, Augmentation):
+        raise ValueError(f"augment: expected True, False or an Augmentation, got {augment!r}")
     reference = images.data.train["x"][:_REFERENCE]
     objective = Objective("classes", images.mean, images.deviation, reference)
-    return Loaded(images.data, Geometry(images.shape, images.classes, {"patch": patch, "direct": direct}), objective)
+    geometry = Geometry(images.shape, images.classes, {"patch": patch, "direct": direct})
+    return Loaded(images.data, geometry, objective, augmentation=augment)
 
 
 def _numbers(data: Data) -> Loaded:
@@ -93,9 +107,9 @@ def _text(
 
 _OF_IMAGES = {"mlp": "s", "cnn": "s", "vit": "s", "vgg": "s"}
 TASKS: dict[str, Kind] = {
-    "digits": Kind(partial(_images, digits), _OF_IMAGES, "accuracy", True, Geometry((1, 8, 8), 10)),
+    "digits": Kind(partial(_images, digits, False), _OF_IMAGES, "accuracy", True, Geometry((1, 8, 8), 10)),
     "cifar10": Kind(
-        partial(_images, cifar10), {"vgg": "l", "cnn": "m", "vit": "m", "mlp": "m"}, "accuracy", True,
+        partial(_images, cifar10, True), {"vgg": "l", "cnn": "m", "vit": "m", "mlp": "m"}, "accuracy", True,
         Geometry((3, 32, 32), 10),
     ),
     "diabetes": Kind(_diabetes, {"mlp": "xs"}, "r2", True, Geometry((10,), 1)),
@@ -114,8 +128,10 @@ def task(name: str, *, model: str | None = None, size: str | None = None, path: 
         model, size: of `list_tasks`; the task's own by default.
         path: data in place of the task's own: an .npz file with x and y, or train_x, train_y, valid_x, valid_y
             (digits, diabetes; without y: diffusion); the folder of CIFAR-10's binary batches; a text file or folder.
-        options: patch (of vit); direct (of cnn, vgg and unet: convolutions that are not products of patches); inputs,
-            hidden, samples, noise, data_seed (teacher_student); vocabulary, context, valid_samples, glob, tied (text).
+        options: patch (of vit); direct (of cnn, vgg and unet: convolutions that are not products of patches); augment
+            (digits, cifar10: whether training images are cropped at random after padding by an eighth of their side,
+            and those of cifar10 mirrored, which cifar10 does by default; or an `Augmentation`); inputs, hidden,
+            samples, noise, data_seed (teacher_student); vocabulary, context, valid_samples, glob, tied (text).
 
     Raises:
         ValueError: unknown names and options, impossible sizes, data that are malformed or not finite.
@@ -179,6 +195,7 @@ def _task(name: str, kind: Kind, model: str, size: str, loaded: Loaded) -> Task:
         flops_per_sample=description.flops,
         description=description,
         objective=objective,
+        augmentation=loaded.augmentation,
     )
 
 

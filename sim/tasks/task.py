@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .augmentation import Augmentation
+
 Params = Mapping[str, Any]
 """Parameters: a dict of dicts of arrays."""
 Batch = Mapping[str, Any]
@@ -35,6 +37,7 @@ class Task:
         flops_per_sample: of a forward pass, two for each multiply-accumulate.
         description: the model as data, one of `sim.models`.
         objective: what is minimized, as data.
+        augmentation: how trainers change images in every step, or None.
 
     Raises:
         ValueError: no data, or arrays of different lengths.
@@ -58,6 +61,7 @@ class Task:
     flops_per_sample: float
     description: Any = None
     objective: Any = field(default=None, repr=False)
+    augmentation: Augmentation | None = None
 
     def __post_init__(self) -> None:
         for part in ("train", "valid"):

@@ -8,6 +8,7 @@ import os
 import zipfile
 from collections.abc import Sequence
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import numpy as np
 from ..tasks.task import Task
 
 _HEADER = "header"
-_VERSION = 1
+_VERSION = 2
+_PACKAGES = ("halfulp", "jax", "jaxlib", "optax")
+"""Those that decide the bits of a training."""
 
 
 class CheckpointError(RuntimeError):
@@ -25,12 +28,19 @@ class CheckpointError(RuntimeError):
 
 def fingerprint_of(task: Task) -> str:
     """What decides the numbers of a task beside its names: its data and its model with all options."""
-    found = sha256(repr([task.description, task.parameters]).encode())
+    about = [task.description, task.parameters]
+    found = sha256(repr(about if task.augmentation is None else [*about, task.augmentation]).encode())
     for part in (task.train, task.valid):
         for name, array in sorted(part.items()):
             found.update(repr([name, str(array.dtype), array.shape]).encode())
             found.update(np.ascontiguousarray(array).data)
     return found.hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that decide the bits of a training."""
+    root = __name__.partition(".")[0]
+    return {name: str(import_module(root if name == "halfulp" else name).__version__) for name in _PACKAGES}
 
 
 def save_checkpoint(path: Path, key: str, step: int, arrays: Sequence[np.ndarray]) -> None:
@@ -44,7 +54,7 @@ def save_checkpoint(path: Path, key: str, step: int, arrays: Sequence[np.ndarray
     Raises:
         CheckpointError: a place that cannot be written, or a full disk; a checkpoint that was there stays.
     """
-    header = json.dumps({"version": _VERSION, "key": key, "step": step, "arrays": len(arrays)})
+    header = json.dumps({"version": _VERSION, "key": key, "step": step, "arrays": len(arrays), "packages": versions()})
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,11 +73,14 @@ def save_checkpoint(path: Path, key: str, step: int, arrays: Sequence[np.ndarray
             temporary.unlink()
 
 
-def load_checkpoint(path: Path, key: str) -> tuple[int, list[np.ndarray]] | None:
+def load_checkpoint(path: Path, key: str, any_version: bool = False) -> tuple[int, list[np.ndarray]] | None:
     """The steps that are done and the arrays of a checkpoint; None where there is none.
 
+    Args:
+        any_version: whether one that other versions of packages wrote is taken, whose bits may go on differently.
+
     Raises:
-        CheckpointError: a damaged file, or one of another training.
+        CheckpointError: a damaged file, or one of another training or other versions.
     """
     if not path.exists():
         return None
@@ -82,5 +95,12 @@ def load_checkpoint(path: Path, key: str) -> tuple[int, list[np.ndarray]] | None
     if (header.get("version"), header.get("key")) != (_VERSION, key):
         raise CheckpointError(
             f"{path} is a checkpoint of another training; pass another folder, or delete it to start anew"
+        )
+    wrote, now = header.get("packages", {}), versions()
+    changed = [f"{name} {wrote.get(name, 'unknown')}, now {own}" for name, own in now.items() if wrote.get(name) != own]
+    if changed and not any_version:
+        raise CheckpointError(
+            f"{path} was written by {'; '.join(changed)}; with another version a training need not go on bit for bit. "
+            "Install that version, pass any_version=True to go on all the same, or delete the file to start anew"
         )
     return int(header["step"]), arrays

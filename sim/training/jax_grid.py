@@ -1,13 +1,13 @@
 """Train a whole grid of runs in one compiled program for each structure of recipes.
 
 Runs of one structure go through `vmap` side by side, in chunks of a fixed width of which short ones are padded, and
-through `scan` over steps. A run does not depend on its place in a chunk or on its neighbours: seeds, learning rates and
+through a loop over steps. A run does not depend on its place in a chunk or on its neighbours: seeds, learning rates and
 formats are data, and at one width XLA does the same for every member.
 """
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -18,12 +18,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...emulate.philox import seed_words
+from ..optimizers.storage import Storage
 from ..tasks.order import data_order
 from ..tasks.task import Task
 from .checkpoints import fingerprint_of, load_checkpoint, save_checkpoint
-from .jax_probes import probed, weights_of
-from .jax_recipes import Group, after_step_of, grouped, loss_of, measures_of, scales_of
+from .history import History
+from .jax_augmentation import prepared
+from .jax_keeping import Keeping, shapes_of
+from .jax_operand_probes import limits_for
+from .jax_probes import Probes
+from .jax_recipes import Group, grouped, loss_of, measures_of, scales_of
 from .jax_step import Doing, Member, State, evaluated, initial_state, segment_of
+from .keeping import check_compensation, kept_parameters
 from .training import EVALUATED, Run, Trained, Training, rate_factors, width_for
 
 Report = Callable[[int, int], None]
@@ -50,12 +56,20 @@ class Trainer:
         task: what is trained.
         training: how.
         checkpoints: a folder for checkpoints, from which a training that was stopped goes on; None keeps none.
+        any_version: whether it goes on from those of other versions of halfulp, JAX and optax.
 
     Raises:
         ValueError: a batch larger than the data.
     """
 
-    def __init__(self, task: Task, training: Training | None = None, checkpoints: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        training: Training | None = None,
+        checkpoints: str | Path | None = None,
+        any_version: bool = False,
+    ) -> None:
+        self.any_version = any_version
         self.task, self.training = task, training or Training()
         self.checkpoints = None if checkpoints is None else Path(checkpoints)
         self.samples = next(iter(task.train.values())).shape[0]
@@ -73,10 +87,9 @@ class Trainer:
 
     def chunks(self, runs: Sequence[Run]) -> list[Chunk]:
         """The runs in chunks, in the order in which they are trained."""
-        groups = grouped([run.rules for run in runs])
         return [
             Chunk(group, tuple(numbers[start : start + self.width]), self.width)
-            for group, numbers in groups
+            for group, numbers in groups_of(runs)
             for start in range(0, len(numbers), self.width)
         ]
 
@@ -124,44 +137,47 @@ class Trainer:
     ) -> list[Trained]:
         """Train the runs of one chunk; see `train`. The caller removes the checkpoint of what is finished."""
         if chunk.group.key not in self._programs:
-            self._programs[chunk.group.key] = Program(self.task, self.training, chunk.group)
+            self._programs[chunk.group.key] = Program(self.task, self.training, chunk.group, runs[0].storage)
         program = self._programs[chunk.group.key]
         padded = _padded(chunk, runs)
         member = _members(chunk.group, padded)
         state = program.begin(self._train, padded)
-        history = _History(self.training)
+        history = History(self.training)
         start, path = 0, self._checkpoint_of(chunk, padded)
-        kept = None if path is None else load_checkpoint(path, self._key(chunk, padded))
+        kept = None if path is None else load_checkpoint(path, self._key(chunk, padded), self.any_version)
         if kept is not None:
             start, state = kept[0], _restored(state, history, kept[1])
             if start == self.training.steps and report is not None:
                 report(start)
-        orders = np.stack(
-            [data_order(run.seed, self.samples, self.training.steps, self.training.batch) for run in padded]
-        )
-        for first in range(start, self.training.steps, self.training.segment):
-            rows, factors = _piece(orders, self.training, first)
-            state, curves = program.segment(self._train, state, member, rows, jnp.int32(first), factors)
-            history.add({name: np.asarray(curve) for name, curve in curves.items()})
-            done = min(first + self.training.segment, self.training.steps)
-            self._look(program, state, member, history, done)
+        steps, batch = self.training.steps + 1, self.training.batch  # a probe after the last step sees one more batch
+        orders = np.stack([data_order(run.seed, self.samples, steps, batch) for run in padded])
+        limits = limits_for(chunk.group, [run.rules for run in padded]) if self.training.probe_operands else {}
+        for first, count in self.training.pieces:
+            done = first + count
+            if first < start:
+                continue
+            piece = _piece(orders, self.training, first, count)
+            state, curves = program.segment(self._train, state, member, *piece)
+            history.add(curves, count)
+            self._look(program, state, member, history, done, (jnp.asarray(orders[:, done]), limits))
             if path is not None and (done % self.training.checkpoint_every == 0 or done == self.training.steps):
                 arrays = [*(np.asarray(leaf) for leaf in jax.tree.leaves(state)), *history.arrays()]
                 save_checkpoint(path, self._key(chunk, padded), done, arrays)
             if report is not None:
                 report(done)
-        return [history.result(run, state, k, keep) for k, run in enumerate(runs)]
+        ended, last = np.asarray(state.ended), state.parameters if keep else None
+        parameters = [jax.tree.map(lambda a, k=k: np.asarray(a[k]), last) for k in range(len(runs))]
+        return [history.result(run, k, int(ended[k]), parameters[k]) for k, run in enumerate(runs)]
 
-    def _look(self, program: "Program", state: State, member: Member, history: "_History", done: int) -> None:
+    def _look(self, program: "Program", state: State, member: Member, history: History, done: int, probed: Any) -> None:
         """Evaluate and probe after some steps, where it is time."""
         every, last = self.training.evaluate_every, done == self.training.steps
         if last or (every is not None and done % every == 0):
             measured = program.evaluate(self._valid, state, member, jnp.int32(done))
-            history.evaluations.append((done, {name: np.asarray(value) for name, value in measured.items()}))
+            history.evaluated(done, measured)
         every = self.training.probe_every
         if every is not None and (last or done % every == 0):
-            found = program.probe(state, member)
-            history.probes.append((done, {name: np.asarray(value) for name, value in found.items()}))
+            history.probed(done, program.probe(self._train, state, member, *probed, jnp.int32(done)))
 
     def _checkpoint_of(self, chunk: Chunk, runs: Sequence[Run]) -> Path | None:
         if self.checkpoints is None:
@@ -173,7 +189,7 @@ class Trainer:
         task, how = self.task, self.training
         about = {
             "task": [task.name, task.model, task.size, task.source, self.fingerprint],
-            "training": {**how.as_dict(), "probe_every": how.probe_every, "segment": how.segment},
+            "training": {**how.as_dict(), "recorded": [how.probe_every, how.probe_operands], "longest": how.longest},
             "program": repr(chunk.group.key),
             "width": chunk.width,
             "runs": [run.as_dict() for run in runs],
@@ -196,29 +212,49 @@ def _members(group: Group, runs: Sequence[Run]) -> Member:
     )
 
 
-def _piece(orders: np.ndarray, training: Training, first: int) -> tuple[jax.Array, jax.Array]:
-    """(width, segment, batch) sample numbers and (segment,) factors from a step on; the last piece is filled up."""
-    rows, factors = (
-        orders[:, first : first + training.segment],
-        rate_factors(training)[first : first + training.segment],
-    )
-    missing = training.segment - factors.size
-    rows = np.pad(rows, ((0, 0), (0, missing), (0, 0)))
-    return jnp.asarray(rows), jnp.asarray(np.pad(factors, (0, missing)))
+def groups_of(runs: Sequence[Run]) -> list[tuple[Group, list[int]]]:
+    """The programs that runs need, and the numbers of the runs of each, in the order of first appearance.
+
+    See `jax_recipes.grouped`; formats in which parameters and the optimizer's states are kept are part of a program.
+    """
+    apart: dict[Any, list[int]] = {}
+    for number, run in enumerate(runs):
+        said = tuple((rule.recipe.master, rule.recipe.optimizer_state) for rule in run.rules)
+        plain = run.storage is None and not any(any(each) for each in said)
+        apart.setdefault(None if plain else (run.storage, said), []).append(number)
+    found = []
+    for kept, mine in apart.items():
+        for group, numbers in grouped([runs[number].rules for number in mine]):
+            own = group if kept is None else replace(group, key=(group.key, kept))
+            found.append((own, [mine[k] for k in numbers]))
+    return sorted(found, key=lambda entry: entry[1][0])
+
+
+def _piece(orders: np.ndarray, training: Training, first: int, count: int) -> tuple[Any, ...]:
+    """Arguments of the program for some steps: samples, the first step, factors of the rate, and how many there are.
+
+    (width, n, batch) sample numbers and (n,) factors are filled up to the longest piece.
+    """
+    missing = training.longest - count
+    rows = np.pad(orders[:, first : first + count], ((0, 0), (0, missing), (0, 0)))
+    factors = np.pad(rate_factors(training)[first : first + count], (0, missing))
+    return jnp.asarray(rows), jnp.int32(first), jnp.asarray(factors), jnp.int32(count)
 
 
 class Program:
     """The compiled functions of one structure, for a task and a training."""
 
-    def __init__(self, task: Task, training: Training, group: Group) -> None:
+    def __init__(self, task: Task, training: Training, group: Group, storage: Storage | None = None) -> None:
+        check_compensation(storage, training.optimizer, training.momentum)
         self._task, self._training, self._scales = task, training, scales_of(task, group)
-        after = after_step_of(group, task.init(0))
-        step = partial(segment_of, Doing(*loss_of(task, group), after), training)
+        self._keeping = Keeping(kept_parameters(group.rules, storage, shapes_of(task.init(0))))
+        doing, prepare = Doing(*loss_of(task, group), self._keeping), partial(prepared, task)
+        step = partial(segment_of, doing, training, prepare)
         self.compiled = 0
 
         def segment(*arguments: Any) -> tuple[State, dict[str, Any]]:
             self.compiled += 1  # when it is traced, which is when it will be compiled
-            return jax.vmap(step, in_axes=(None, 0, 0, 0, None, None))(*arguments)
+            return jax.vmap(step, in_axes=(None, 0, 0, 0, None, None, None))(*arguments)
 
         self.segment = jax.jit(segment, donate_argnums=1)
         measures = partial(evaluated, measures_of(task, group))
@@ -228,8 +264,7 @@ class Program:
             return measures(data, size, state.parameters, state.scales, member, step)
 
         self.evaluate = jax.jit(jax.vmap(evaluate, in_axes=(None, 0, 0, None)))
-        weights = () if training.probe_every is None else weights_of(task, group, training.batch)
-        self.probe = jax.jit(jax.vmap(partial(probed, weights)))
+        self.probe = jax.jit(jax.vmap(Probes(task, training, group, prepare), in_axes=(None, 0, 0, 0, 0, None)))
 
     def begin(self, data: Any, runs: Sequence[Run]) -> State:
         """The states of runs before their first step, stacked."""
@@ -238,68 +273,11 @@ class Program:
         batch = {name: a[: self._training.batch] for name, a in data.items()}
         scales = [self._scales(p, batch) for p in each]
         scales = jax.tree.map(lambda *leaves: jnp.stack(leaves), *scales)
-        return jax.vmap(lambda p, s: initial_state(p, s, self._training))(parameters, scales)
+        found = jax.vmap(lambda p, s: initial_state(p, s, self._training, self._keeping))(parameters, scales)
+        return jax.tree.map(lambda a: jnp.array(a, copy=True), found)  # donated, and none may be so twice
 
 
-class _History:
-    """What the runs of a chunk leave behind as they are trained."""
-
-    def __init__(self, training: Training) -> None:
-        self._training = training
-        self.curves: list[dict[str, np.ndarray]] = []
-        self.evaluations: list[tuple[int, dict[str, np.ndarray]]] = []
-        self.probes: list[tuple[int, dict[str, np.ndarray]]] = []
-
-    def add(self, curves: dict[str, np.ndarray]) -> None:
-        self.curves.append(curves)
-
-    def arrays(self) -> list[np.ndarray]:
-        """Everything as arrays, for a checkpoint; names and steps are those of JSON."""
-        marks = json.dumps(
-            {
-                "curves": [list(each) for each in self.curves],
-                "evaluations": [[step, list(each)] for step, each in self.evaluations],
-                "probes": [[step, list(each)] for step, each in self.probes],
-            }
-        )
-        values = [a for each in self.curves for a in each.values()]
-        values += [a for _, each in (*self.evaluations, *self.probes) for a in each.values()]
-        return [np.array(marks), *values]
-
-    def restore(self, arrays: Sequence[np.ndarray]) -> None:
-        """Put back what `arrays` returned."""
-        marks, rest = json.loads(str(arrays[0])), iter(arrays[1:])
-        self.curves = [{name: next(rest) for name in names} for names in marks["curves"]]
-        self.evaluations = [(step, {name: next(rest) for name in names}) for step, names in marks["evaluations"]]
-        self.probes = [(step, {name: next(rest) for name in names}) for step, names in marks["probes"]]
-
-    def result(self, run: Run, state: State, k: int, keep: bool) -> Trained:
-        """What became of member k."""
-        ended = int(np.asarray(state.ended)[k])
-        steps = self._training.steps
-        curves = {name: np.concatenate([each[name][k] for each in self.curves])[:steps] for name in self.curves[0]}
-        if self._training.loss_scale is None:
-            del curves["loss_scale"]
-        last = self.evaluations[-1][1]
-        return Trained(
-            run,
-            {name: float(value[k]) for name, value in last.items()},
-            None if ended < 0 else ended,
-            curves,
-            _by_name(self.evaluations, k),
-            _by_name(self.probes, k),
-            jax.tree.map(lambda a: np.asarray(a[k]), state.parameters) if keep else None,
-        )
-
-
-def _by_name(rows: list[tuple[int, dict[str, np.ndarray]]], k: int) -> dict[str, np.ndarray]:
-    if not rows:
-        return {}
-    found = {name: np.array([each[name][k] for _, each in rows]) for name in rows[0][1]}
-    return {"step": np.array([step for step, _ in rows]), **found}
-
-
-def _restored(state: State, history: _History, arrays: list[np.ndarray]) -> State:
+def _restored(state: State, history: History, arrays: list[np.ndarray]) -> State:
     """The state and the history of a checkpoint."""
     leaves, structure = jax.tree.flatten(state)
     history.restore(arrays[len(leaves) :])

@@ -1,4 +1,4 @@
-"""Numbers of a run's weights between steps: how large they are, and what their format does to them."""
+"""What is recorded of a run between steps: how large its weights are, and what rounding does to operands."""
 
 from typing import Any, NamedTuple
 
@@ -11,8 +11,10 @@ from ..products.jax_operands import Spec, quantized, rotated
 from ..recipes.operands import operands_of
 from ..recipes.recipe import Recipe
 from ..tasks.task import Task
+from .jax_operand_probes import OperandProbes
 from .jax_recipes import Group
-from .jax_step import Member, State
+from .jax_step import Member, Prepare, State, noise_words
+from .training import Training
 
 
 class Weight(NamedTuple):
@@ -26,6 +28,34 @@ class Weight(NamedTuple):
     name: str
     spec: Spec
     recipe: str
+
+
+class Probes:
+    """What is recorded of a run between steps, as a function of its program.
+
+    Args:
+        task, training, group: of the program. prepare: what becomes of a batch.
+    """
+
+    def __init__(self, task: Task, training: Training, group: Group, prepare: Prepare) -> None:
+        self._operands = OperandProbes(task, group) if training.probe_operands else None
+        self._prepare = prepare
+        self._weights = () if training.probe_every is None else weights_of(task, group, training.batch)
+
+    def __call__(self, data: Any, state: State, member: Member, rows: Any, limits: Any, step: Any) -> dict[str, Any]:
+        """Statistics by name.
+
+        Args:
+            data: arrays to train on. rows: (batch,) int32, the samples that the next step sees. step: its number.
+            limits: see `jax_operand_probes`.
+        """
+        found = probed(self._weights, state, member)
+        if self._operands is None:
+            return found
+        batch = self._prepare({name: array[rows] for name, array in data.items()}, rows, member.seed, step)
+        words = noise_words(member.seed, step)
+        own = self._operands(state.parameters, state.scales, batch, words, member, limits, step, state.loss_scale)
+        return {**found, **own}
 
 
 def weights_of(task: Task, group: Group, batch: int) -> tuple[Weight, ...]:

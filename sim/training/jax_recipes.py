@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from ..functions.jax_rules import KEPT, recipes_of
 from ..functions.jax_wrapping import Quantized
 from ..recipes.recipe import OPERANDS, Recipe
-from ..recipes.rules import Entry, Rule, resolved
+from ..recipes.rules import Rule
 from ..tasks.task import Task
 from .jax_recipe_data import data_of, merged, shape_of, transforms_of
 from .jax_step import Member
@@ -150,34 +150,3 @@ def measures_of(task: Task, group: Group) -> Callable[..., Any]:
         return quantized.traced(parameters, batch, member.seed, **how)
 
     return measures
-
-
-def after_step_of(group: Group, parameters: Any) -> Callable[[Any], Any]:
-    """What recipes do to weights after every step: 3 tanh(w / 3) and the like, of those with two and more axes.
-
-    Args:
-        parameters: a pytree of what has shapes.
-    """
-    paths = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in _leaves(parameters)]
-    if all(rule.recipe.after_step is None for rule in group.rules):
-        return lambda found: found
-    entries = [Entry(path, ()) for path in dict.fromkeys([*_around(paths), *paths])]
-    matches = dict(zip((entry.name for entry in entries), resolved(group.rules, entries, "parameter")))
-    limits = [group.rules[m.rule].recipe.weight_limit if (m := matches[path]) else None for path in paths]
-
-    def after(found: Any) -> Any:
-        leaves, structure = jax.tree.flatten(found)
-        bent = [p if limit is None or p.ndim < 2 else limit * jnp.tanh(p / limit) for p, limit in zip(leaves, limits)]
-        return jax.tree.unflatten(structure, bent)
-
-    return after
-
-
-def _leaves(parameters: Any) -> Any:
-    return jax.tree_util.tree_flatten_with_path(parameters)[0]
-
-
-def _around(paths: Sequence[str]) -> list[str]:
-    """The layers that hold parameters, outer ones first."""
-    found = [".".join(path.split(".")[:k]) for path in paths for k in range(1, path.count(".") + 1)]
-    return sorted(dict.fromkeys(found), key=lambda name: name.count("."))

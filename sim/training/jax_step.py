@@ -1,4 +1,4 @@
-"""One step of a run, as a pure function that `vmap` maps over runs and `scan` over steps.
+"""One step of a run, as a pure function that `vmap` maps over runs and a loop over steps.
 
 The task, the `Training` and the structure of the recipes are fixed; seeds, learning rates, weight decay and formats are
 data.
@@ -14,6 +14,8 @@ from jax import lax
 
 from ...emulate.backends.jax_integers import JaxWords
 from ...emulate.philox import fold_words
+from ..optimizers.compensation import Momentum
+from .jax_keeping import PLAIN, Keeping
 from .training import DYNAMIC, Training, is_hidden_matrix
 
 _FIRST_SCALE = 2.0**15
@@ -40,7 +42,8 @@ class State(NamedTuple):
     """What a run carries from step to step.
 
     Fields:
-        parameters: a pytree of float32. optimizer: optax's. scales: of recipes that keep any.
+        parameters: a pytree of float32. optimizer: optax's, and what is kept of parameters in formats.
+        scales: of recipes that keep any.
         first: () float32, the loss of the first step. ended: () int32, the step that ended the run, -1 before that.
         loss_scale: () float32. good: () int32, steps since it changed.
     """
@@ -56,6 +59,12 @@ class State(NamedTuple):
 
 Loss = Callable[..., jax.Array]
 """(parameters, scales, batch, words, member, step) -> () float32."""
+
+Prepare = Callable[[Any, Any, Any, Any], Any]
+"""(batch, numbers of its samples, seed, step) -> the batch that is trained on."""
+
+SHOWN = ("loss", "gradient_norm", "loss_scale")
+"""Numbers of every step."""
 
 
 def transformation(training: Training) -> optax.GradientTransformation:
@@ -82,12 +91,13 @@ def _muon_or_adam(parameters: Any) -> Any:
     return jax.tree.map_with_path(kind, parameters)
 
 
-def initial_state(parameters: Any, scales: Any, training: Training) -> State:
+def initial_state(parameters: Any, scales: Any, training: Training, keeping: Keeping = PLAIN) -> State:
     """The state of a run before its first step."""
+    parameters, optimizer = keeping.begin(transformation(training), parameters)
     scale = _FIRST_SCALE if training.loss_scale == DYNAMIC else training.loss_scale or 1.0
     return State(
         parameters,
-        transformation(training).init(parameters),
+        optimizer,
         scales,
         jnp.float32(jnp.inf),
         jnp.int32(-1),
@@ -107,12 +117,12 @@ class Doing(NamedTuple):
     Fields:
         loss: see `Loss`.
         advance: (scales, their gradient, learning rate over the loss scale) -> the scales of the next step.
-        after: what becomes of the parameters after a step.
+        keeping: how the parameters are kept.
     """
 
     loss: Loss
     advance: Callable[..., Any]
-    after: Callable[[Any], Any]
+    keeping: Keeping = PLAIN
 
 
 def stepped(
@@ -142,17 +152,17 @@ def stepped(
     running = (state.ended < 0) & (step < training.steps)
     ends = running & (bad_loss | hopeless)
     moves = running & ~ends & good
-    parameters, optimizer = _updated(training, state, member, gradient, norm, member.rate * factor)
+    parameters, optimizer = _updated(doing.keeping, training, state, member, gradient, norm, member.rate * factor)
     # step sizes are trained on the loss, largest magnitudes are those of the scaled backward pass
     scales = doing.advance(state.scales, of_scales, member.rate * factor / state.loss_scale)
-    found = State(doing.after(parameters), optimizer, scales, first, state.ended, loss_scale, waited)
+    found = State(doing.keeping.bent(parameters, step + 1), optimizer, scales, first, state.ended, loss_scale, waited)
     kept = jax.tree.map(lambda new, old: jnp.where(moves, new, old), found, state)
     carried = {"first": first, "loss_scale": loss_scale, "good": waited}
     kept = kept._replace(
         ended=jnp.where(ends, step, state.ended),
         **{name: jnp.where(running, new, getattr(state, name)) for name, new in carried.items()},
     )
-    shown = {"loss": value, "gradient_norm": norm, "loss_scale": state.loss_scale}
+    shown = dict(zip(SHOWN, (value, norm, state.loss_scale)))
     return kept, {name: jnp.where(running, number, jnp.nan) for name, number in shown.items()}
 
 
@@ -167,36 +177,64 @@ def _next_scale(state: State, good: Any, training: Training) -> tuple[Any, Any, 
     return scale, jnp.where(grows, 0, waited), ~good & (scale < _SMALLEST_SCALE)
 
 
-def _updated(training: Training, state: State, member: Member, gradient: Any, norm: Any, rate: Any) -> tuple[Any, Any]:
+def _updated(
+    keeping: Keeping, training: Training, state: State, member: Member, gradient: Any, norm: Any, rate: Any
+) -> tuple[Any, Any]:
     """Parameters and the optimizer's state after a step."""
     if training.clip is not None:
         shrink = jnp.minimum(1.0, training.clip / jnp.maximum(norm, 1e-30))
         gradient = jax.tree.map(lambda g: g * shrink, gradient)
-    decayed = jax.tree.map(lambda p: member.decay * p if p.ndim > 1 else jnp.zeros_like(p), state.parameters)
-    if training.optimizer == "sgd":
-        gradient = jax.tree.map(jnp.add, gradient, decayed)
-    update, optimizer = transformation(training).update(gradient, state.optimizer, state.parameters)
-    if training.optimizer != "sgd":
-        update = jax.tree.map(jnp.add, update, decayed)
-    return jax.tree.map(lambda p, u: p - rate * u, state.parameters, update), optimizer
+    own = transformation(training)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        decayed = jax.tree.map(lambda p: member.decay * p if p.ndim > 1 else jnp.zeros_like(p), params)
+        if training.optimizer == "sgd":
+            updates = jax.tree.map(jnp.add, updates, decayed)
+        found, state = own.update(updates, state, params)
+        if training.optimizer != "sgd":
+            found = jax.tree.map(jnp.add, found, decayed)
+        return jax.tree.map(lambda u: -rate * u, found), state
+
+    def momentum(optimizer: Any, count: Any) -> Momentum:
+        second = None if training.optimizer == "sgd" else (training.beta2, training.epsilon, count)
+        return Momentum(rate, training.momentum, second=second)
+
+    inner = optax.GradientTransformation(own.init, update)
+    return keeping.step(inner, gradient, state.optimizer, state.parameters, member.seed, momentum)
 
 
 def segment_of(
-    doing: Doing, training: Training, data: Any, state: State, member: Member, rows: Any, start: Any, factors: Any
+    doing: Doing,
+    training: Training,
+    prepare: Prepare,
+    data: Any,
+    state: State,
+    member: Member,
+    rows: Any,
+    start: Any,
+    factors: Any,
+    count: Any,
 ) -> tuple[State, dict[str, Any]]:
-    """Some steps of one run.
+    """Some steps of one run, as many as `count` says: one program for pieces of any length.
 
     Args:
+        prepare: what becomes of a batch.
         data: arrays with the samples along the first axis. rows: (n, batch) int32, the samples of each step.
         start: () int32, the number of the first step. factors: (n,) float32 of the learning rate.
+        count: () int32, at most n.
+
+    Returns:
+        The state, and (n,) numbers of each step by name, NaN from `count` on.
     """
 
-    def one(state: State, now: Any) -> tuple[State, dict[str, Any]]:
-        chosen, k, factor = now
-        batch = {name: array[chosen] for name, array in data.items()}
-        return stepped(doing, training, state, member, batch, start + k, factor)
+    def one(k: Any, carry: tuple[State, dict[str, Any]]) -> tuple[State, dict[str, Any]]:
+        state, curves = carry
+        batch = prepare({name: array[rows[k]] for name, array in data.items()}, rows[k], member.seed, start + k)
+        state, shown = stepped(doing, training, state, member, batch, start + k, factors[k])
+        return state, {name: curve.at[k].set(shown[name]) for name, curve in curves.items()}
 
-    return lax.scan(one, state, (rows, jnp.arange(rows.shape[0], dtype=jnp.int32), factors))
+    nothing = jnp.full(factors.shape, jnp.nan, jnp.float32)
+    return lax.fori_loop(0, count, one, (state, dict.fromkeys(SHOWN, nothing)))
 
 
 def evaluated(evaluate: Callable[..., Any], data: Any, size: int, *arguments: Any) -> dict[str, Any]:

@@ -1,19 +1,24 @@
 """Train runs of a task in torch, one after another: the same data, values, rules and schedule as the grid in JAX."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from ...emulate.backends.integers import NumpyWords
 from ...emulate.philox import fold_stream, seed_words
+from ..optimizers.storage import Storage
 from ..optimizers.torch_muon import Muon
+from ..optimizers.torch_optimizers import LowPrecisionOptimizer, low_precision
+from ..tasks.augmentation import augmented, shifts
 from ..tasks.order import data_order
 from ..tasks.task import Task
 from ..tasks.twins import params_of, torch_evaluate, torch_loss, torch_model
 from ..wrapping.torch_state import advance_, extra_parameters
 from ..wrapping.torch_wrapping import quantize_
+from .keeping import Kept, check_compensation, kept_parameters, unbent
 from .training import DYNAMIC, EVALUATED, Run, Trained, Training, is_hidden_matrix, rate_factors
 
 
@@ -45,9 +50,11 @@ def train(
 
 def _train_one(task: Task, run: Run, training: Training, device: torch.device, keep: bool) -> Trained:
     model = torch_model(task, run.seed).to(device)
-    if not all(rule.idle for rule in run.rules):
-        quantize_(model, run.rules, seed=run.seed)
-    optimizers = _optimizers(model, run, training)
+    kept = kept_parameters(run.rules, run.storage, {name: tuple(p.shape) for name, p in model.named_parameters()})
+    rules = unbent(run.rules)
+    if not all(rule.idle for rule in rules):
+        quantize_(model, rules, seed=run.seed)
+    optimizers = _optimizers(model, run, training, kept)
     data = {name: torch.as_tensor(array).to(device) for name, array in task.train.items()}
     rows = torch.from_numpy(data_order(run.seed, task.samples, training.steps, training.batch)).to(device)
     curves = {name: np.full(training.steps, np.nan, np.float32) for name in ("loss", "gradient_norm")}
@@ -55,7 +62,7 @@ def _train_one(task: Task, run: Run, training: Training, device: torch.device, k
     ended, low_high = None, seed_words(run.seed)
     for step, factor in enumerate(rate_factors(training)):
         words = np.array([fold_stream(low_high[0], step), low_high[1]], np.uint32)
-        batch = {name: array[rows[step]] for name, array in data.items()}
+        batch = _prepared(task, {name: array[rows[step]] for name, array in data.items()}, low_high, step, rows[step])
         loss, norm = _gradients(task, model, batch, words, training)
         curves["loss"][step], curves["gradient_norm"][step] = loss, norm
         above = training.diverged_above is not None and loss > training.diverged_above * curves["loss"][0]
@@ -67,6 +74,7 @@ def _train_one(task: Task, run: Run, training: Training, device: torch.device, k
                 group["lr"] = run.learning_rate * float(factor) * group["relative"]
             optimizer.step()
         advance_(model)
+        _bend(model, kept, step + 1)
         every = training.evaluate_every
         if every is not None and (step + 1) % every == 0 and step + 1 < training.steps:
             evaluations.append((step + 1, _evaluated(task, model, low_high, device)))
@@ -102,29 +110,64 @@ def _gradients(task: Task, model: nn.Module, batch: Any, words: Any, training: T
     return float(loss.detach()), float(norm)
 
 
-def _optimizers(model: nn.Module, run: Run, training: Training) -> list[torch.optim.Optimizer]:
+def _prepared(task: Task, batch: dict[str, torch.Tensor], words: Any, step: int, samples: torch.Tensor) -> Any:
+    """The batch with its images changed as the task says; places are drawn by NumPy."""
+    how = task.augmentation
+    if how is None:
+        return batch
+    seed, numbers = np.array(words, np.uint64), samples.cpu().numpy().astype(np.uint64)
+    drawn = [a.astype(np.int64) for a in shifts(NumpyWords(), how, seed, np.uint64(step), numbers)]
+    places = [torch.from_numpy(a).to(samples.device) for a in drawn]
+    return {**batch, "x": augmented(torch, batch["x"], how, *places)}
+
+
+@torch.no_grad()
+def _bend(model: nn.Module, kept: Sequence[Kept], step: int) -> None:
+    """What recipes do after a step to weights that no storage has."""
+    parameters = dict(model.named_parameters()) if any(each.limits for each in kept) else {}
+    for each in kept:
+        limit = each.limit(step)
+        if limit is not None:
+            weight = parameters[each.name]
+            weight.copy_(limit * torch.tanh(weight / limit))
+
+
+def _optimizers(
+    model: nn.Module, run: Run, training: Training, kept: Sequence[Kept]
+) -> list[torch.optim.Optimizer | LowPrecisionOptimizer]:
     """The optimizers, with weight decay for weights of two and more axes; `relative` is a group's share of the rate."""
-    named = list(model.named_parameters())
-    hidden = {name for name, p in named if training.optimizer == "muon" and is_hidden_matrix(name, p.dim())}
-    muon = [p for name, p in named if name in hidden]
-    others = [p for name, p in named if name not in hidden]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in others if p.dim() > 1], "weight_decay": run.weight_decay, "relative": 1.0},
-        {"params": [p for p in others if p.dim() < 2], "weight_decay": 0.0, "relative": 1.0},
-    ]
-    groups, sizes = [group for group in groups if group["params"]], extra_parameters(model)
-    found: list[torch.optim.Optimizer] = []
-    if sizes:  # as in JAX, plain gradient descent
-        found.append(torch.optim.SGD([{"params": sizes, "relative": 1.0}], lr=run.learning_rate))
+    check_compensation(run.storage, training.optimizer, training.momentum)
+    named, storages = dict(model.named_parameters()), {each.name: each.storage for each in kept}
+    hidden = {n for n, p in named.items() if training.optimizer == "muon" and is_hidden_matrix(n, p.dim())}
+    apart: dict[Any, list[torch.Tensor]] = {}
+    for name, p in named.items():
+        apart.setdefault((name in hidden, p.dim() > 1, storages[name]), []).append(p)
+    groups: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    for (orthogonal, decays, storage), params in apart.items():
+        decay = run.weight_decay if decays else 0.0
+        groups[orthogonal].append({"params": params, "weight_decay": decay, "relative": 1.0, "storage": storage})
+    found: list[Any] = []
+    rate, betas = run.learning_rate, (training.momentum, training.beta2)
     if training.optimizer == "sgd":
-        return [*found, torch.optim.SGD(groups, lr=run.learning_rate, momentum=training.momentum)]
-    betas = (training.momentum, training.beta2)
-    found.append(torch.optim.AdamW(groups, lr=run.learning_rate, betas=betas, eps=training.epsilon, weight_decay=0.0))
-    if muon:
-        group = {"params": muon, "relative": 1.0}
-        decay = run.weight_decay
-        found.append(Muon([group], run.learning_rate, training.momentum, weight_decay=decay, adjust="match_rms_adamw"))
+        found.append(torch.optim.SGD(groups[False], lr=rate, momentum=training.momentum))
+    elif groups[False]:
+        found.append(torch.optim.AdamW(groups[False], lr=rate, betas=betas, eps=training.epsilon, weight_decay=0.0))
+    if groups[True]:
+        found.append(Muon(groups[True], rate, training.momentum, adjust="match_rms_adamw"))
+    names = {p: name for name, p in named.items()}
+    found = [_stored(each, run.seed, names) for each in found]
+    if sizes := extra_parameters(model):  # as in JAX, plain gradient descent
+        found.insert(0, torch.optim.SGD([{"params": sizes, "relative": 1.0}], lr=rate))
     return found
+
+
+def _stored(optimizer: Any, seed: int, names: Any) -> Any:
+    """The optimizer with the storages of its groups, where there are any."""
+    if any(group["storage"] is not None for group in optimizer.param_groups):
+        return low_precision(optimizer, Storage("none"), seed, names)
+    for group in optimizer.param_groups:
+        del group["storage"]
+    return optimizer
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ def train(
     training: Training | None = None,
     *,
     checkpoints: str | Path | None = None,
+    any_version: bool = False,
     progress: Callable[[int, int], None] | None = None,
     keep_parameters: bool = False,
     library: str = "jax",
@@ -25,7 +26,8 @@ def train(
     """Train a task in many recipes, seeds and learning rates, side by side in few compiled programs.
 
     Runs whose recipes have one shape share a program: formats, roundings, whether tensors are scaled, whether operands
-    are transformed, learning rates and seeds are data to it. A run does not depend on its neighbours.
+    are transformed, learning rates and seeds are data to it. Formats in which weights and the optimizer's states are
+    kept are part of the program. A run does not depend on its neighbours.
 
     Args:
         task: of `halfulp.task`, or its name.
@@ -33,6 +35,8 @@ def train(
         training: steps, batch, optimizer and the like; see `Training`.
         checkpoints: a folder for checkpoints. A training that was stopped goes on from there, and equals one that was
             not, bit for bit.
+        any_version: whether it goes on from checkpoints of other versions of halfulp, JAX and optax, whose bits may
+            differ; they are refused otherwise.
         progress: called with (finished steps of all runs, all steps).
         keep_parameters: whether results hold the trained parameters.
         library: 'jax', or 'torch', where runs go one after another through `halfulp.quantize_`: for cross-checks, and
@@ -78,4 +82,4 @@ def train(
         from .jax_grid import Trainer
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error.name} is missing; pip install 'halfulp[sim]'") from error
-    return Trainer(task, how, checkpoints).train(chosen, report=progress, keep_parameters=keep_parameters)
+    return Trainer(task, how, checkpoints, any_version).train(chosen, report=progress, keep_parameters=keep_parameters)

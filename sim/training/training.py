@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from math import gcd
 from typing import Any
 
 import numpy as np
 
 from ...formats.suggest import unknown
+from ..optimizers.storages import storage as any_storage
 from ..recipes.rules import Rule, rules_of
+from .keeping import check_keeping
 
 OPTIMIZERS = ("sgd", "adamw", "muon")
 """Of the trainer. Muon is for matrices of hidden layers; embeddings, heads, vectors and convolutions take Adam."""
@@ -18,6 +19,8 @@ SCHEDULES = ("cosine", "linear", "constant", "wsd")
 
 DYNAMIC = "dynamic"
 """The loss scale that follows overflows."""
+_RECORDING = ("checkpoint_every", "probe_every", "probe_operands")
+"""What does not change results."""
 EVALUATED = 512
 """Samples of a batch of validation data."""
 _WIDEST = 32
@@ -42,7 +45,9 @@ class Training:
         diverged_above: a run ends when its loss is that many times its first one; None for no such end, since runs in
             few bits may recover. A loss or gradient that is not finite ends it always.
         evaluate_every: steps between evaluations on the validation data; None only after the last step.
-        probe_every: steps between probes of weights, or None.
+        probe_every: steps between probes of weights, or None; in JAX.
+        probe_operands: whether these are of every operand of every product as well, by a program of its own, which
+            takes a few times as long to compile as that of training.
         checkpoint_every: steps between checkpoints, where they are asked for.
         width: runs trained side by side; None chooses by the size of the model. It is part of what a run is, because
             XLA sums in another order at another width.
@@ -66,6 +71,7 @@ class Training:
     diverged_above: float | None = None
     evaluate_every: int | None = None
     probe_every: int | None = None
+    probe_operands: bool = False
     checkpoint_every: int = 100
     width: int | None = None
     version: int = 2
@@ -92,6 +98,10 @@ class Training:
             )
         if self.diverged_above is not None and not self.diverged_above > 1:
             raise ValueError(f"expected diverged_above > 1 times the first loss, got {self.diverged_above}")
+        if self.probe_operands and self.probe_every is None:
+            raise ValueError(
+                "probe_operands goes with probe_every, the steps between probes; give that too, such as 50"
+            )
         _check_loss_scale(self.loss_scale)
 
     def check_batch(self, task: str, samples: int) -> None:
@@ -102,14 +112,23 @@ class Training:
             )
 
     @property
-    def segment(self) -> int:
-        """Steps of one call of the compiled program: between any two of evaluations, probes and checkpoints."""
-        every = [n for n in (self.evaluate_every, self.probe_every) if n is not None]
-        return min(gcd(*every, self.checkpoint_every) if every else self.checkpoint_every, self.steps)
+    def pieces(self) -> list[tuple[int, int]]:
+        """(first step, steps) of each call of the compiled program, from evaluation, probe or checkpoint to another.
+
+        It takes pieces of any length up to that of the longest, so that periods need not divide each other.
+        """
+        periods = [n for n in (self.evaluate_every, self.probe_every, self.checkpoint_every) if n is not None]
+        ends = sorted({step for every in periods for step in range(every, self.steps, every)} | {self.steps})
+        return [(first, end - first) for first, end in zip([0, *ends], ends)]
+
+    @property
+    def longest(self) -> int:
+        """Steps of the longest piece."""
+        return max(count for _, count in self.pieces)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for the store; what does not change results is left out."""
-        return {name: value for name, value in asdict(self).items() if name not in ("checkpoint_every", "probe_every")}
+        return {name: value for name, value in asdict(self).items() if name not in _RECORDING}
 
 
 def _check_loss_scale(scale: float | str | None) -> None:
@@ -121,44 +140,35 @@ def _check_loss_scale(scale: float | str | None) -> None:
         raise ValueError(f"expected a power of two for loss_scale, or 'dynamic', got {scale}")
 
 
-def _check_kept(rules: tuple[Rule, ...]) -> None:
-    """Raise where a recipe asks the optimizer for what the trainer does not do."""
-    for recipe in (each for rule in rules for each in (rule.recipe, *(later for _, later in rule.recipe.schedule))):
-        for name in ("master", "optimizer_state"):
-            if getattr(recipe, name) is not None:
-                raise ValueError(
-                    f"{recipe.name}: the trainer keeps weights and the optimizer's states in float32, got "
-                    f"{name}={getattr(recipe, name)!r}; leave it out, or train with halfulp.quantized and an optimizer "
-                    "with a Storage"
-                )
-    for recipe in (rule.recipe for rule in rules):
-        if any(later.after_step != recipe.after_step for _, later in recipe.schedule):
-            raise ValueError(
-                f"{recipe.name}: the trainer does after every step what the recipe says at first, and its schedule "
-                "changes after_step; give all its recipes the same"
-            )
-
-
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run of a grid: what its program takes as data, and its rules, which may be data too.
 
     Args:
-        rules: a recipe, its name, or ordered rules, as `halfulp.quantize_` takes them. Weights and the optimizer's
-            states stay in float32.
+        rules: a recipe, its name, or ordered rules, as `halfulp.quantize_` takes them. A recipe's `master` and
+            `optimizer_state` are the formats in which the weights of the layers it matches and the optimizer's states
+            of them are kept, rounded stochastically and to nearest (`Storage.from_recipe`).
         seed: of initial values, the order of samples, and random words.
         learning_rate: the peak of the schedule.
         weight_decay: of weights with two and more axes.
+        storage: how all parameters and states are kept, as `halfulp.low_precision` takes it: a `Storage`, its name or a
+            table; None for what recipes say.
+
+    Raises:
+        ValueError: numbers out of range; unknown names; rules and a storage that do not go together.
     """
 
     rules: Any = "identity"
     seed: int = 0
     learning_rate: float = 0.1
     weight_decay: float = 0.0
+    storage: Any = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rules", rules_of(self.rules))
-        _check_kept(self.rules)
+        if self.storage is not None:
+            object.__setattr__(self, "storage", any_storage(self.storage))
+        check_keeping(self.rules, self.storage)
         for name in ("seed", "learning_rate", "weight_decay"):
             if isinstance(getattr(self, name), np.number):
                 object.__setattr__(self, name, getattr(self, name).item())
@@ -174,11 +184,13 @@ class Run:
         from ..recipes.recipe import to_table
 
         rules: tuple[Rule, ...] = self.rules
+        kept = {} if self.storage is None else {"storage": self.storage.to_table()}
         return {
             "rules": [[rule.pattern, to_table(rule.recipe)] for rule in rules],
             "seed": self.seed,
             "learning_rate": self.learning_rate,
             "weight_decay": self.weight_decay,
+            **kept,
         }
 
 
@@ -193,8 +205,12 @@ class Trained:
         curves: (steps,) float32 by name: 'loss' in nats and 'gradient_norm' of each step, NaN after the end;
             'loss_scale' where it is dynamic.
         evaluations: 'step' and each metric at every evaluation, as arrays.
-        probes: 'step' and statistics by parameter at every probe, as arrays: 'NAME.rms' and 'NAME.largest', and
-            'NAME.sqnr_db' of weights in a format; empty without probes, and in torch.
+        probes: 'step' and statistics at every probe, as arrays; empty without probes, and in torch. By parameter
+            'NAME.rms' and 'NAME.largest', and 'NAME.sqnr_db' of weights in a format. With `probe_operands` also what
+            the step of that number (the first is 0) does to operands: 'LAYER.OPERAND.sqnr_db', '.saturated_percent' and
+            '.underflow_percent', as in `halfulp.tensor_statistics`, with operands such as 'fprop_x' and 'dgrad_e'. Not
+            of recipes with a schedule or complex weights, of delayed or learned scales, nor of backward products of
+            convolutions that are no products of patches.
         parameters: the trained parameters as NumPy arrays, where they were asked for.
     """
 

@@ -81,7 +81,18 @@ def counted(fn):
     return call, calls
 
 
+X, W, E = integers(6, 8), integers(8, 5, seed=1), integers(6, 5, seed=2)
+
+
+def linear(params, x):
+    return x @ params["w"]
+
+
+def product(w, x):
+    return x @ w
+
+
 __all__ = [
-    "ALL_SR", "FP4", "SR", "by_hand", "counted", "equal", "fp4", "gradients", "integers", "names_of", "quantized",
-    "rounded", "trunk",
+    "ALL_SR", "FP4", "SR", "E", "W", "X", "by_hand", "counted", "equal", "fp4", "gradients", "integers", "linear",
+    "names_of", "product", "quantized", "rounded", "trunk",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ from hashlib import sha256
 import numpy as np
 import pytest
 from halfulp.sim.tasks.arrays import Data
+from halfulp.sim.tasks.augmentation import Augmentation
 from halfulp.sim.tasks.diffusion import frechet_distance, sample, sample_grid, scans
 from halfulp.sim.tasks.images import cifar10, digits
 from halfulp.sim.tasks.loading import list_tasks, task
@@ -192,6 +193,11 @@ def test_cifar_reads_labels_and_channels(batches):
     assert images.data.valid["x"][0, :, 0, 0].tolist() == [105, 5, 5]
     assert images.mean == (102.0, 2.0, 2.0)
     assert images.classes == 10
+
+
+def test_cifar_crops_and_mirrors_by_default(batches):
+    assert task("cifar10", path=batches).augmentation == Augmentation(4, flip=True)
+    assert task("cifar10", path=batches, augment=False).augmentation is None
 
 
 def test_broken_cifar_folders_are_named(batches):
