@@ -9,6 +9,8 @@ from ..rounded.context import Arithmetic
 
 THETA = 0.1
 """Share of the range of a format that a scaled matrix fills: room for the growth of elimination."""
+_HIGHEST = 60
+"""Exponent beyond which a wider range is left alone: squares of elements stay finite in binary32, where sums are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def two_sided(a: np.ndarray, arithmetic: Arithmetic) -> Scaling:
     Source: Higham, Pranesh and Zounon, Squeezing a Matrix into Half Precision, with an Application to Solving Linear
     Systems, SIAM J. Sci. Comput. 41(4), 2019, section 2; scalings rounded to powers of two.
     """
-    return Scaling(*equilibrated(a), floor(log2(THETA * float(arithmetic.fmt.max))) - 1)
+    return Scaling(*equilibrated(a), min(floor(log2(THETA * float(arithmetic.fmt.max))) - 1, _HIGHEST))
 
 
 def equilibrated(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -121,3 +121,12 @@ def test_corner_cases():
     few = linalg.refine(system(300)[0], np.ones(N), iterations=2)
     assert not few.converged
     assert few.iterations == 2
+
+
+def test_scaling_into_a_wide_format_leaves_room_for_sums():
+    """A tenth of bfloat16's range is too near to binary32's: sums of such elements would overflow."""
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.standard_normal((24, 24)))[0] for _ in range(2))
+    a = (left * np.geomspace(1, 1e-3, 24)) @ right
+    found = linalg.refine(a, a @ np.ones(24), factor="bf16", scaling="two_sided")
+    assert np.isfinite(np.asarray(found.x, np.float64)).all()
