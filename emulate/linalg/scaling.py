@@ -10,7 +10,7 @@ from ..rounded.context import Arithmetic
 THETA = 0.1
 """Share of the range of a format that a scaled matrix fills: room for the growth of elimination."""
 _HIGHEST = 60
-"""Exponent beyond which a wider range is left alone: squares of elements stay finite in binary32, where sums are kept."""
+"""Exponent beyond which a wider range is left alone: squares of elements stay finite in binary32, which keeps sums."""
 
 
 @dataclass(frozen=True, slots=True)
