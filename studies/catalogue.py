@@ -15,6 +15,7 @@ STUDIES = (
     "hardware_cost",
     "numerical_methods",
     "low_bit_methods",
+    "column_methods",
     "fp4_numerics",
 )
 """In the order of the scorecard."""
