@@ -22,9 +22,9 @@ from ..formats.exact import numbers
 from ..sim.costs.area import PUBLISHED, mac_area, minifloat_over_integer
 from ..sim.costs.cost import accumulator_bits, stored_bits, weight_bits
 from .claims import FORMULA, Claim, Measured
+from .errors.densities import GAUSSIAN, STUDENT
+from .errors.exact import best_scale, cells_of
 from .figures import COLOURS, MARKERS, canvas
-from .grids_densities import GAUSSIAN, STUDENT
-from .grids_exact import best_scale, cells_of
 from .rules import Between, Equal, Printed, Within
 from .study import Context, Findings, Picture, Study
 

@@ -6,8 +6,8 @@ import torch
 from halfulp import Quantizer, Recipe, quantize
 from halfulp.sim.products.torch_operands import estimated
 from halfulp.sim.recipes.operands import operands_of
-from halfulp.studies import fp4_derivative as derivative
-from halfulp.studies import fp4_numerics
+from halfulp.studies.fp4_numerics import derivative as derivative
+from halfulp.studies.fp4_numerics import study as fp4_numerics
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from halfulp.emulate.quantize import quantize
 from halfulp.formats.scaled_registry import scaled
-from halfulp.studies import int_fp
-from halfulp.studies.grids_samples import gaussian_rows
-from halfulp.studies.int_fp_formulas import PAIRS, WITH_RHO, Pair, root
+from halfulp.studies.errors.samples import gaussian_rows
+from halfulp.studies.int_fp import study as int_fp
+from halfulp.studies.int_fp.formulas import PAIRS, WITH_RHO, Pair, root
 from halfulp.studies.running import run_study
 
 

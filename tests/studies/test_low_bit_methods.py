@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from halfulp import quantize
-from halfulp.studies import column_methods, low_bit_codes, low_bit_methods, low_bit_updates
-from halfulp.studies.column_compensation import (
+from halfulp.studies.column_methods import study as column_methods
+from halfulp.studies.column_methods.compensation import (
     Compensation,
     Statistics,
     compensated,
@@ -15,10 +15,13 @@ from halfulp.studies.column_compensation import (
     output_error,
     statistics,
 )
-from halfulp.studies.grids_densities import GAUSSIAN
-from halfulp.studies.grids_exact import lloyd_max
-from halfulp.studies.low_rank import correction, decomposed
-from halfulp.studies.weight_scales import group_scales, powers_below, powers_of_two, row_scales
+from halfulp.studies.column_methods.low_rank import correction, decomposed
+from halfulp.studies.column_methods.weight_scales import group_scales, powers_below, powers_of_two, row_scales
+from halfulp.studies.errors.densities import GAUSSIAN
+from halfulp.studies.errors.exact import lloyd_max
+from halfulp.studies.low_bit_methods import codes as low_bit_codes
+from halfulp.studies.low_bit_methods import study as low_bit_methods
+from halfulp.studies.low_bit_methods import updates as low_bit_updates
 
 RNG = np.random.default_rng
 

@@ -7,9 +7,8 @@ import pytest
 from halfulp.emulate.quantize import quantize, scales
 from halfulp.formats.registry import plain_format
 from halfulp.formats.scaled_registry import scaled
-from halfulp.studies import grids_effects as effects
-from halfulp.studies.grids_densities import GAUSSIAN, LAPLACE, STUDENT
-from halfulp.studies.grids_exact import (
+from halfulp.studies.errors.densities import GAUSSIAN, LAPLACE, STUDENT
+from halfulp.studies.errors.exact import (
     best_scale,
     blocked,
     cells_of,
@@ -22,9 +21,10 @@ from halfulp.studies.grids_exact import (
     uniform_cells,
     usage,
 )
-from halfulp.studies.grids_samples import blocks_of_crest, generator
-from halfulp.studies.grids_survey import FORMATS, RULES, error_of
-from halfulp.studies.number_grids import CLAIMS, NF4
+from halfulp.studies.errors.samples import blocks_of_crest, generator
+from halfulp.studies.number_grids import effects as effects
+from halfulp.studies.number_grids.study import CLAIMS, NF4
+from halfulp.studies.number_grids.survey import FORMATS, RULES, error_of
 from halfulp.studies.running import run_study
 from scipy.integrate import quad
 

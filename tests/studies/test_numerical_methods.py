@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 from halfulp import analysis, quantize
-from halfulp.studies import methods_heat, methods_polar, methods_refinement, methods_statistics, methods_sums
-from halfulp.studies.numerical_methods import CLAIMS
+from halfulp.studies.numerical_methods import heat as methods_heat
+from halfulp.studies.numerical_methods import polar as methods_polar
+from halfulp.studies.numerical_methods import refinement as methods_refinement
+from halfulp.studies.numerical_methods import statistics as methods_statistics
+from halfulp.studies.numerical_methods import sums as methods_sums
+from halfulp.studies.numerical_methods.study import CLAIMS
 
 
 def test_means_have_students_interval():

@@ -6,11 +6,11 @@ from typing import Any
 import halfulp as hu
 import numpy as np
 import pytest
-from halfulp.studies import quartet_fit as fits
-from halfulp.studies import quartet_heldout as heldout
-from halfulp.studies import quartet_table as table
-from halfulp.studies.quartet import STUDY
-from halfulp.studies.quartet_methods import backward_gap
+from halfulp.studies.quartet import fit as fits
+from halfulp.studies.quartet import heldout as heldout
+from halfulp.studies.quartet import table as table
+from halfulp.studies.quartet.methods import backward_gap
+from halfulp.studies.quartet.study import STUDY
 
 LAW = fits.NOTEBOOK["free"]
 

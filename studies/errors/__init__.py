@@ -1,0 +1,1 @@
+"""Errors of quantizers: by integration over densities, by samples, as training has them."""

@@ -1,0 +1,3 @@
+"""Low-bit methods beyond formats: what can be recomputed of them without training a model."""
+
+from .study import STUDY as STUDY
