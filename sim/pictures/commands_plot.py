@@ -43,6 +43,9 @@ def register(app: typer.Typer) -> None:
 def plot(
     store: Annotated[Path, typer.Argument(help="A store that `halfulp sweep` wrote.")],
     out: Annotated[Path, typer.Option(help="Folder the pictures go to.")] = Path("out"),
+    where: Annotated[
+        list[str] | None, typer.Option("--where", help="A condition on the runs, as of `halfulp runs`; repeat for and.")
+    ] = None,
     picture: Annotated[
         list[Picture] | None,
         typer.Option("--picture", "-p", help="Which; repeat for more. [default: heat_map and accuracy_by_bits]"),
@@ -54,20 +57,25 @@ def plot(
     suffix: Annotated[Suffix, typer.Option("--type", help="Kind of the files.")] = Suffix.PNG,
     dpi: Annotated[int, typer.Option(min=50, max=1200, help="Dots an inch of PNG files.")] = 200,
 ) -> None:
-    """Draw a sweep: heat maps, metrics against costs, divergence.
+    """Draw a sweep: heat maps, metrics against costs, divergence; runs that failed are left out.
 
     Example: halfulp plot out/sweep.sqlite --out out/pictures -p pareto --metric test_loss --type pdf
     """
-    from ..sweeps.store import Store
-    from ..sweeps.sweep import frame
+    from ..sweeps.plots import settings_apart
+    from ..sweeps.reading import failed_of, read_runs
     from .saving import save_figure
 
-    if not store.exists():
-        raise ValueError(f"no store at {store}; halfulp sweep makes one")
-    with Store(store) as results:
-        runs = frame(results)
+    runs: Any = read_runs(store, where or [])
+    runs = runs[~failed_of(runs)].reset_index(drop=True)
     if runs.empty:
-        raise ValueError(f"{store} has no finished runs; halfulp sweep adds some")
+        such = f" with {' and '.join(where)}" if where else ""
+        raise ValueError(f"{store} has no finished runs{such}; halfulp runs {store} lists what it has")
+    apart = settings_apart(runs)
+    if apart:
+        typer.echo(
+            f"runs of one format differ in {', '.join(apart)} and are drawn as one; --where '{apart[0]}=...' chooses",
+            err=True,
+        )
     for each in picture or [Picture.HEAT_MAP, Picture.ACCURACY_BY_BITS]:
         figure = _drawing(each, metric, cost, log, width)(runs)
         typer.echo(f"wrote {save_figure(figure, out / f'{each}.{suffix}', dpi=dpi)}")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...formats.suggest import unknown
+from ..sweeps.values import counted
 from .curve_inputs import Curve, curves_of
-from .runs import SPREAD_WORDS, check_spread, counted, spread_of
+from .runs import SPREAD_WORDS, check_spread, spread_of
 from .style import COLOURS, GREY, legend_below, legend_text, plain, quantity, sheet, ticks_of_log
 
 if TYPE_CHECKING:

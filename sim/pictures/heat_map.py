@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..sweeps.measured import direction_of, measured
+from ..sweeps.values import counted
 from .grids import Grid, draw_grid, norm_of, positions
-from .runs import Group, at_best, check_columns, counted, groups_of
+from .runs import Group, at_best, check_columns, groups_of
 from .style import INK, SMALL, plain, quantity, sheet
 
 if TYPE_CHECKING:

@@ -129,8 +129,3 @@ def spread_of(values: np.ndarray, spread: str) -> tuple[np.ndarray, np.ndarray]:
         deviation = stdtrit(count[some] - 1, 0.975) * deviation / np.sqrt(count[some])
     low[some], high[some] = mean - deviation, mean + deviation
     return low, high
-
-
-def counted(number: int, word: str) -> str:
-    """A number of things in words: 1 seed, 3 seeds."""
-    return f"{number} {word}{'s' * (number != 1)}"

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .measured import Names, choice, groups, measured, names_of, notes, require, table_of
+from .values import counted
 
 if TYPE_CHECKING:
     import pandas
@@ -156,7 +157,7 @@ def interval_of(sample: np.ndarray, settings: Settings, statistic: Statistic = "
 
 def few(n: int, what: str, settings: Settings) -> str:
     """The note on intervals of few values."""
-    return f"{n} {what}s: {settings.method} is too narrow" if n < FEW and settings.method != "t" else ""
+    return f"{counted(n, what)}: {settings.method} is too narrow" if n < FEW and settings.method != "t" else ""
 
 
 def bootstrapped(

@@ -121,7 +121,8 @@ def runs(
         return
     most = _SHOWN if limit is None and action is Action.LIST else limit
     shown = _chosen(table, ",".join([by or "format", *_COMPARED]) if few else columns, sort, most)
-    _print(shown, table, every=columns is not None or action is Action.COMPARE)
+    comparing_some = action is Action.COMPARE
+    _print(shown, table, columns is not None or comparing_some, "row" if comparing_some else "run")
 
 
 def _check(action: Action, target: str | None, both: bool, comparing: dict[str, str | None]) -> None:
@@ -173,7 +174,7 @@ def _compared(runs: Any, by: str, metric: str, baseline: str | None, pairs: str 
     return compare(finished, metric, by, levels[wanted], _names(pairs) if pairs else present, diverged=diverged)
 
 
-def _print(shown: Any, table: Any, every: bool) -> None:
+def _print(shown: Any, table: Any, every: bool, what: str) -> None:
     """A table as wide as the screen; what is the same in all rows, and what does not fit, stands below."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -181,6 +182,7 @@ def _print(shown: Any, table: Any, every: bool) -> None:
     from rich.table import Table
 
     from .screen import plan_table, printable, width_of
+    from .values import counted
 
     console = Console()
     plan = plan_table(shown, table, None if every else console.width)
@@ -193,7 +195,7 @@ def _print(shown: Any, table: Any, every: bool) -> None:
         printed.add_row(*map(escape, texts))
     if len(shown):
         console.print(printed)
-    rows = f"{len(table):,} runs" if len(shown) == len(table) else f"{len(shown):,} of {len(table):,} runs"
+    rows = ("" if len(shown) == len(table) else f"{len(shown):,} of ") + counted(len(table), what)
     more = "" if len(shown) == len(table) else "; --limit 0 prints all"
     for line in (rows + more, *plan.notes):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -201,8 +203,9 @@ def _print(shown: Any, table: Any, every: bool) -> None:
 
 def _export(runs: Any, path: str) -> None:
     from .export import export_runs
+    from .values import counted
 
-    typer.echo(f"wrote {len(runs):,} runs to {export_runs(runs, path)}")
+    typer.echo(f"wrote {counted(len(runs), 'run')} to {export_runs(runs, path)}")
 
 
 def _markdown(shown: Any, columns: list[str]) -> str:

@@ -53,6 +53,7 @@ def sweep(
     Example: halfulp sweep experiment.toml --executor dask://cluster:8786
     """  # fmt: skip
     from .sweep import sweep as run_sweep
+    from .values import counted
 
     how: dict[str, Any] = {"executor": executor, "workers": workers, "retries": retries}
     how |= {"rerun_failed": rerun_failed or None, "store": store}
@@ -63,7 +64,7 @@ def sweep(
     options["store"] = options.get("store") or _STORE
     runs = run_sweep(subject, progress=not quiet, **options)
     _print_summary(runs)
-    typer.echo(f"{len(runs)} runs in {options['store']}; halfulp plot {options['store']} draws them")
+    typer.echo(f"{counted(len(runs), 'run')} in {options['store']}; halfulp plot {options['store']} draws them")
 
 
 def _of_task(task: str, grid: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -92,21 +93,28 @@ def _of_file(path: str, grid: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 def _print_summary(runs: Any) -> None:
     """Accuracy by format where the runs have that, otherwise how runs ended."""
     from .task_runs import COLUMNS
+    from .values import counted
 
     if not set(COLUMNS) <= set(runs.columns):
         counts = runs["status"].value_counts()
-        typer.echo(", ".join(f"{count} runs {status}" for status, count in counts.items()))
+        typer.echo(", ".join(f"{counted(count, 'run')} {status}" for status, count in counts.items()))
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    from .plots import summarize
+    from .plots import settings_apart, summarize
+    from .screen import printable
 
     table = Table(title="test accuracy at the best learning rate, mean and standard deviation over seeds")
-    for column in ("format", "bits", "accuracy (%)", "learning rate", "diverged"):
-        table.add_column(column, justify="left" if column == "format" else "right")
-    summary: Any = summarize(runs[runs["status"] == "finished"]).sort_values(["bits", "accuracy"])
-    for row in summary.itertuples():
-        accuracy = f"{100 * row.accuracy:.1f} ± {100 * row.spread:.1f}"
-        table.add_row(row.format, f"{row.bits:g}", accuracy, f"{row.learning_rate:g}", f"{row.diverged} of {row.seeds}")
+    finished = runs[runs["status"] == "finished"]
+    words = ("format", *settings_apart(finished))
+    for column in (*words, "bits", "accuracy (%)", "learning rate", "diverged"):
+        table.add_column(column, justify="left" if column in words else "right")
+    summary: Any = summarize(finished).sort_values(["bits", "accuracy"])
+    for row in summary.to_dict("records"):
+        accuracy = f"{100 * row['accuracy']:.1f} ± {100 * row['spread']:.1f}"
+        texts = (escape(printable(row[name])) for name in words)
+        diverged = f"{row['diverged']} of {row['seeds']}"
+        table.add_row(*texts, f"{row['bits']:g}", accuracy, f"{row['learning_rate']:g}", diverged)
     Console().print(table)

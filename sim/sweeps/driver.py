@@ -9,6 +9,7 @@ from typing import Any
 
 from .executors import SweepError, Workers, wait_for_any
 from .outcomes import Outcome, failure, line_of
+from .values import counted
 
 GRACE = 5.0
 """Seconds that runs under way have to finish after Ctrl-C."""
@@ -147,7 +148,7 @@ class Driver:
         if whole:
             self._collect(whole)
         lost, self._flight = list(self._flight.values()), {}
-        self._say(f"worker processes died with {len(lost)} jobs under way; starting new ones")
+        self._say(f"worker processes died with {counted(len(lost), 'job')} under way; starting new ones")
         self._workers.rebuild()
         if len(lost) == 1:
             self._blame(lost[0])
@@ -168,7 +169,7 @@ class Driver:
             self._cancel()
             running = len(self._flight)
             if running:
-                self._say(f"stopping: {GRACE:g} s for {running} jobs under way; Ctrl-C again stops at once")
+                self._say(f"stopping: {GRACE:g} s for {counted(running, 'job')} under way; Ctrl-C again stops at once")
             deadline = time.monotonic() + GRACE
             while self._flight and time.monotonic() < deadline:
                 self._collect(wait_for_any(self._flight, deadline - time.monotonic()))

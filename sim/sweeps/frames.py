@@ -1,12 +1,13 @@
 """The runs of a store as a table."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...formats.suggest import unknown
-from .values import Curves, loads
+from .values import Curves, encodable, loads
 
 if TYPE_CHECKING:
     import pandas
@@ -66,7 +67,10 @@ def _chosen(rows: Sequence[tuple[Any, ...]], sweep: str | None, keys: Collection
 
 def _columns(texts: Sequence[str]) -> dict[str, list[Any]]:
     """Lists by name of tables in JSON; reading them as one text takes half the time."""
-    tables = loads(f"[{','.join(texts)}]")
+    joined = ",".join(texts)
+    tables = loads(f"[{joined}]")
+    if "\\ud" in joined:  # surrogates, of which pandas takes pairs only
+        tables = encodable(tables)
     return {name: [table.get(name) for table in tables] for name in _names(tables)}
 
 
@@ -77,14 +81,16 @@ def _names(tables: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _apart(parts: Mapping[str, Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
-    """The columns of all parts; a name that is not one part's alone gets the part's name before it."""
-    taken = [*FIRST, *LAST, *(name for part in parts.values() for name in part)]
-    twice = {name for name in taken if taken.count(name) > 1}
-    return {
-        (f"{part}.{name}" if name in twice else name): values
-        for part, columns in parts.items()
-        for name, values in columns.items()
-    }
+    """The columns of all parts; a name that is not one part's alone gets the part's name before it, until it is."""
+    counts = Counter([*FIRST, *LAST, *(name for part in parts.values() for name in part)])
+    found: dict[str, list[Any]] = {}
+    for part, columns in parts.items():
+        for name, values in columns.items():
+            shown = name if counts[name] == 1 else f"{part}.{name}"
+            while shown != name and (shown in counts or shown in found):
+                shown = f"{part}.{shown}"
+            found[shown] = values
+    return found
 
 
 def _filtered(table: Any, where: Mapping[str, Any]) -> "pandas.DataFrame":

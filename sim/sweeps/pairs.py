@@ -7,6 +7,7 @@ import numpy as np
 from ...formats.suggest import unknown
 from .bootstrap import Settings, interval_of
 from .measured import Measured, Names, direction_of, groups, measured, names_of, notes, require, table_of
+from .values import counted
 
 if TYPE_CHECKING:
     import pandas
@@ -172,7 +173,7 @@ def _row(found: _Pairs, settings: Settings, what: str) -> dict[str, Any]:
         "unpaired": found.unpaired,
         "diverged": found.diverged,
         **_tests(differences, float(np.abs([a, b]).max(initial=0))),
-        "note": notes(interval.note, f"{found.unpaired} runs unpaired" if found.unpaired else ""),
+        "note": notes(interval.note, f"{counted(found.unpaired, 'run')} unpaired" if found.unpaired else ""),
     }
 
 

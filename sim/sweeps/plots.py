@@ -7,26 +7,44 @@ from ..pictures.heat_map import plot_heat_map
 from ..pictures.pareto import plot_pareto
 from ..pictures.runs import at_best
 from ..pictures.saving import save_figure
+from .filters import as_text
+from .task_members import OF_TRAINING
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
 
+_SETTINGS = ("task", "model", "size", "rounding", "storage", "weight_decay", *OF_TRAINING, "halfulp")
+"""Columns beside the format, the seed and the learning rate in which runs of a task may differ."""
+
+
+def settings_apart(runs: "pandas.DataFrame") -> list[str]:
+    """The settings, beside seeds and learning rates, in which runs of one format differ; a mean would mix them."""
+    table: Any = runs
+    if "format" not in table.columns:
+        return []
+    texts = {name: table[name].map(as_text) for name in _SETTINGS if name in table.columns}
+    return [name for name, text in texts.items() if (text.groupby(table["format"]).nunique() > 1).any()]
+
+
 def summarize(runs: "pandas.DataFrame") -> "pandas.DataFrame":
-    """One row per format, at its best learning rate: that of the lowest mean training loss, so that no test
-    data chooses.
+    """One row per format, and per value of settings in which runs of one format differ, at its best learning
+    rate: that of the lowest mean training loss, so that no test data chooses.
 
     Args:
         runs: a table of `sweep`.
 
     Returns:
-        format, kind, bits, exponent_bits, mantissa_bits, learning_rate, accuracy (mean over seeds),
-        spread (standard deviation over seeds, 0 for one seed), seeds, diverged (how many runs did).
+        format, kind, bits, exponent_bits, mantissa_bits, those settings as texts, learning_rate, accuracy (mean over
+        seeds), spread (standard deviation over seeds, 0 for one seed), seeds, diverged (how many runs did).
     """
-    columns = ["format", "kind", "bits", "exponent_bits", "mantissa_bits", "learning_rate"]
+    apart, given = settings_apart(runs), runs
+    if apart:
+        given = runs.assign(**{name: runs[name].map(as_text) for name in apart})
+    columns = ["format", "kind", "bits", "exponent_bits", "mantissa_bits", *apart, "learning_rate"]
     table: Any = (
-        at_best(runs)
+        at_best(given, ["format", *apart])
         .groupby(columns, sort=False, dropna=False)
         .agg(
             accuracy=("test_accuracy", "mean"),

@@ -4,6 +4,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from .screen import printable
+
 Report = Callable[[int, int], None]
 """Called with (finished runs, all runs) whenever that changes."""
 _SHOWN = 5
@@ -60,14 +62,14 @@ class Progress:
     def say(self, text: str) -> None:
         """Show a message above the bar."""
         if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Show a message, as a warning where there is no bar."""
         if self._bar is not None:
             self.say(text)
         else:
-            warnings.warn(text, RuntimeWarning, stacklevel=4)
+            warnings.warn(printable(text), RuntimeWarning, stacklevel=4)
 
     def failed(self, config: dict[str, Any], error: str) -> None:
         """Show a run that failed."""

@@ -1,5 +1,6 @@
 """Where results come from: versions of packages, Git commits, and the source of functions."""
 
+import dis
 import inspect
 import platform
 import subprocess
@@ -66,9 +67,10 @@ def _unwrapped(function: Callable[..., Any]) -> FunctionType:
 
 
 def source_hash(function: Callable[..., Any]) -> str:
-    """What tells one version of a function from another: its source, its partial arguments, what it closes over.
+    """What tells one version of a function from another: its source, its partial arguments, what it closes over, its
+    defaults, and of its own module the functions it names and the constants it reads.
 
-    Functions that it calls are not looked at; the Git commit of a run tells those apart.
+    Functions of other modules are not looked at; the Git commit of a run tells those apart.
 
     Raises:
         TypeError: partial arguments or variables around it that are no plain values, which cannot be told apart.
@@ -81,7 +83,51 @@ def _described(function: Callable[..., Any], around: tuple[Any, ...]) -> list[An
         given = plain([list(function.args), function.keywords], f"{function_name(function)}: arguments of the partial")
         return [given, _described(function.func, around)]
     inner = _unwrapped(function)
-    return [_source(inner), _closure(function, inner, (*around, inner))]
+    around = (*around, inner)
+    return [_source(inner), _closure(function, inner, around), _read(inner, around)]
+
+
+def _read(function: FunctionType, around: tuple[Any, ...]) -> dict[str, Any]:
+    """Defaults, constants and functions of its module that a function reads; what it also writes is no constant."""
+    named = _defaults(function)
+    read, written = _globals(function.__code__)
+    for name in sorted(read - written):
+        value = function.__globals__.get(name)
+        if isinstance(value, FunctionType) and value.__module__ == function.__module__:
+            if value not in around:
+                named[name] = [_source(value), _read(value, (*around, value))]
+        elif _is_constant(value) and not name.startswith("__"):
+            named[name] = plain(value, name)
+    return named
+
+
+def _defaults(function: FunctionType) -> dict[str, Any]:
+    """The defaults of arguments that are constants; others are told apart by the source only."""
+    count = len(function.__defaults__ or ())
+    positional = function.__code__.co_varnames[: function.__code__.co_argcount]
+    found = dict(zip(positional[len(positional) - count :], function.__defaults__ or ()))
+    found |= function.__kwdefaults__ or {}
+    return {f"{name}=": plain(value, name) for name, value in found.items() if _is_constant(value)}
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether a value is data that nothing can change."""
+    return isinstance(value, bool | int | float | str) or (isinstance(value, tuple) and all(map(_is_constant, value)))
+
+
+def _globals(code: CodeType) -> tuple[set[str], set[str]]:
+    """The global names that code reads, and those that it writes."""
+    read, written = set[str](), set[str]()
+    for each in dis.get_instructions(code):
+        if each.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            read.add(each.argval)
+        elif each.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
+            written.add(each.argval)
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            more_read, more_written = _globals(inner)
+            read, written = read | more_read, written | more_written
+    return read, written
 
 
 def _source(function: FunctionType) -> str:

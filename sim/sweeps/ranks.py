@@ -7,6 +7,7 @@ import numpy as np
 
 from .bootstrap import Settings, bootstrapped, few, times_drawn
 from .measured import Names, choice, direction_of, groups, measured, names_of, notes, require
+from .values import counted
 
 if TYPE_CHECKING:
     import pandas
@@ -177,7 +178,7 @@ def _row(x: np.ndarray, y: np.ndarray, name: str, settings: Settings) -> dict[st
     n = len(x)
     row: dict[str, Any] = {"method": name, "estimate": np.nan, "low": np.nan, "high": np.nan, "p": np.nan, "n": n}
     if n < 3:
-        return {**row, "note": f"{n} values: no correlation"}
+        return {**row, "note": f"{counted(n, 'value')}: no correlation"}
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return {**row, "note": "all values of one are equal: no order"}
     if name == "kendall" and n * n > _PAIRS_AT_ONCE:

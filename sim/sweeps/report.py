@@ -11,6 +11,7 @@ from .reading import Contents, contents_of, diverged_of, failed_of, read_content
 from .report_data import MOST_CURVES, page_data
 from .report_page import Tile, render
 from .report_pictures import pictures_of
+from .values import counted
 
 if TYPE_CHECKING:
     import pandas
@@ -121,7 +122,7 @@ def _provenance(contents: Contents, store: Path | None, where: Iterable[str | Co
 def _counts(column: Any) -> str:
     """Each value with its number of runs, the most frequent first."""
     counts = column.dropna().map(as_text).value_counts()
-    lines = [f"{value} ({count:,} runs)" if len(counts) > 1 else str(value) for value, count in counts.items()]
+    lines = [f"{value} ({counted(count, 'run')})" if len(counts) > 1 else str(value) for value, count in counts.items()]
     more = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
     return "\n".join(lines[:_LISTED] + more)
 

@@ -10,6 +10,7 @@ import numpy as np
 from ..pictures.heat_map import plot_divergence, plot_heat_map
 from ..pictures.pareto import plot_pareto
 from ..pictures.saving import save_figure
+from .plots import settings_apart
 from .reading import diverged_of, failed_of
 from .report_page import Picture
 
@@ -33,8 +34,10 @@ def pictures_of(runs: "pandas.DataFrame") -> list[Picture]:
     finished: Any = runs[~failed_of(runs)]
     found = []
     for task, rows in _by_task(finished):
+        apart = settings_apart(rows)
+        mixed = f"; one mean for all {', '.join(apart)}" if apart else ""
         for caption, figure in _figures(rows.reset_index(drop=True)):
-            found.append(_encoded(f"{task}: {caption}" if task else caption, figure))
+            found.append(_encoded((f"{task}: {caption}" if task else caption) + mixed, figure))
     return found
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from .frames import frame_of
 from .records import FAILED, FINISHED, Planned, Row
-from .values import Curves, dumps, loads
+from .values import Curves, dumps, encodable, loads
 
 if TYPE_CHECKING:
     import pandas
@@ -178,13 +178,17 @@ class Store:
         listed = list(rows)
         values = [_values(row) for row in listed]
         curves = [
-            (row.planned.key, name, str(curve.dtype), zlib.compress(np.ascontiguousarray(curve).tobytes()))
+            (row.planned.key, encodable(name), str(curve.dtype), zlib.compress(np.ascontiguousarray(curve).tobytes()))
             for row in listed
             for name, curve in row.curves.items()
         ]
         with self._explained(), _transaction(self._connection):
+            known = "SELECT count(*) FROM runs WHERE key = ? AND status = ?"
+            kept = {each[0] for each in values if self._connection.execute(known, (each[0], FINISHED)).fetchone()[0]}
             self._connection.executemany(_ADD, values)
-            self._connection.executemany("INSERT OR IGNORE INTO curves VALUES (?, ?, ?, ?)", curves)
+            # what another sweep finished meanwhile keeps its own curves and gets none of these
+            new = [each for each in curves if each[0] not in kept]
+            self._connection.executemany("INSERT OR IGNORE INTO curves VALUES (?, ?, ?, ?)", new)
 
     def known(self, keys: Collection[str]) -> dict[str, Known]:
         """How those runs ended that are in the store, by key."""
@@ -287,9 +291,11 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
 
 def _values(row: Row) -> tuple[Any, ...]:
     of = row.planned
-    settings = (dumps(of.identity), dumps(of.code), dumps(of.config), dumps(row.metrics), row.error, row.trace)
+    settings = (dumps(of.identity), dumps(of.code), dumps(of.config), dumps(row.metrics))
+    failure = (encodable(row.error), encodable(row.trace))
     when = (row.started, row.finished, row.seconds, row.attempts)
-    return of.key, of.base, row.sweep, row.status, *settings, dumps(row.versions), row.revision, row.host, *when
+    about = (dumps(row.versions), row.revision, row.host)
+    return of.key, of.base, encodable(row.sweep), row.status, *settings, *failure, *about, *when
 
 
 def _row(of: Mapping[str, Any], curves: Curves) -> Row:

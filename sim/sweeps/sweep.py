@@ -17,6 +17,7 @@ from .space import space as any_space
 from .store import Store
 from .task_runs import COLUMNS as COLUMNS
 from .task_runs import TaskRuns
+from .values import counted
 
 if TYPE_CHECKING:
     import pandas
@@ -68,9 +69,9 @@ def sweep(
         task: of `halfulp.task`, or its name; or a function that takes a configuration (a dict) and returns metrics (a
             dict of numbers, strings, booleans and None; lists of numbers are curves).
         space: what to run: a dict of lists, of which every combination is run; a list of configurations; a
-            `halfulp.space` or a `halfulp.halving`. Of a task: any of format, recipe, rounding, seed, learning_rate,
-            weight_decay and the fields of `Training`. A format may be a range, such as 'e[1-5]m[0-4]'; 'binary32' is
-            the unquantized reference.
+            `halfulp.space` or a `halfulp.halving`. Of a task: any of format, recipe, rounding, storage, seed,
+            learning_rate, weight_decay and the fields of `Training`. A format may be a range, such as 'e[1-5]m[0-4]';
+            'binary32' is the unquantized reference.
         formats, seeds, learning_rates: in place of a space, the usual one of a task: formats or their names, how many
             seeds or which (3), and peak learning rates (0.1). Seeds may also be added to a dict.
         training: how a task is trained, where configurations do not say.
@@ -231,7 +232,7 @@ class _Sweep:
         finished = {key for key, status in statuses.items() if status == FINISHED}
         failed = {key for key, status in statuses.items() if status == FAILED} - self._done
         if failed and not self._again:
-            self._shown.say(f"{len(failed)} runs failed before and are not run again; rerun_failed=True runs them")
+            self._shown.say(f"{counted(len(failed), 'run')} failed before; rerun_failed=True runs what failed again")
         skipped = finished if self._again else finished | failed
         self._done |= skipped
         for code, count in self._results.of_other_code(planned).items():
@@ -268,4 +269,4 @@ def _other(code: Mapping[str, str], mine: Mapping[str, str], count: int) -> str:
     """What runs of other code are, in words."""
     changed = [name for name in mine if code.get(name) != mine[name]]
     words = ["another source of the function" if name == "source" else f"{name} {code.get(name)}" for name in changed]
-    return f"{count} runs of {' and '.join(words)}"
+    return f"{counted(count, 'run')} of {' and '.join(words)}"

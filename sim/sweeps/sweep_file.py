@@ -18,7 +18,8 @@ from .halving import Halving, halving
 from .named_function import load_function
 from .parameters import Range
 from .space import Space, space
-from .task_space import MAY_BE_NONE, check_configurations, training_of
+from .task_members import MAY_BE_NONE
+from .task_space import check_configurations, training_of
 
 KEYS = {
     "name": str,

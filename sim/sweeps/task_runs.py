@@ -1,24 +1,12 @@
 """Runs of a task: configurations as runs of the grid trainer, several a job, side by side in one program."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ...formats.catalogue import format as any_format
-from ...formats.codebooks import CodebookFormat
-from ...formats.floats import FloatFormat
-from ...formats.integers import IntFormat
-from ...formats.residual import ResidualFormat
-from ...formats.scaled import ScaledFormat
-from ...formats.suggest import unknown
-from ...formats.tapered import TaperedFormat
-from ..recipes.published import recipe as any_recipe
-from ..recipes.published import uniform
-from ..recipes.recipe import OPERANDS, Recipe
 from ..tasks.task import Task
 from ..training.training import Run, Trained, Training
 from .driver import Job
@@ -26,36 +14,16 @@ from .executors import SweepError
 from .outcomes import Outcome, outcomes_of
 from .provenance import versions
 from .records import Planned
+from .task_members import Member, member_of
 from .values import Curves, dumps, loads, plain
 
-OF_RUNS = ("format", "recipe", "rounding", "seed", "learning_rate", "weight_decay")
-"""What each run of a grid may have of its own."""
-OF_TRAINING = tuple(each.name for each in fields(Training) if each.name != "version")
-"""What may be swept beside it; runs that differ in one of these have compiled programs of their own."""
 COLUMNS = [
     *("task", "format", "kind", "bits", "exponent_bits", "mantissa_bits", "seed", "learning_rate"),
     *("test_accuracy", "test_loss", "train_loss", "diverged"),
 ]
 """What tables of a sweep of formats on a classification task have, beside the columns of every sweep."""
-_KINDS = {
-    FloatFormat: "float",
-    IntFormat: "integer",
-    CodebookFormat: "codebook",
-    TaperedFormat: "tapered",
-    ScaledFormat: "scaled",
-    ResidualFormat: "residual",
-}
 _LAST = 20
 """Steps over whose losses the training loss is the mean."""
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A configuration as what the trainer takes, and as what tables show."""
-
-    run: Run
-    training: Training
-    shown: dict[str, Any]
 
 
 class TaskRuns:
@@ -197,86 +165,6 @@ def _require_jax() -> None:
         import_module("jax")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("sweeps of tasks train in JAX; pip install 'halfulp[sim]'") from error
-
-
-def member_of(config: Mapping[str, Any], base: Training) -> Member:
-    """What a configuration means.
-
-    Args:
-        config: any of `OF_RUNS`, of which format and recipe exclude each other, and fields of `Training`.
-        base: the training of what it does not say.
-
-    Raises:
-        ValueError: other names, format and recipe at once, values that are out of range.
-    """
-    for name in config:
-        if name not in (*OF_RUNS, *OF_TRAINING):
-            raise ValueError(unknown("parameter of a task", str(name), (*OF_RUNS, *OF_TRAINING)))
-    recipe, facts = _recipe(config)
-    run = Run(
-        recipe,
-        config.get("seed", 0),
-        _number(config, "learning_rate", 0.1),
-        _number(config, "weight_decay", 0.0),
-    )
-    swept = {name: config[name] for name in OF_TRAINING if name in config}
-    training = replace(base, **swept)
-    own = {"weight_decay": run.weight_decay} if "weight_decay" in config else {}
-    usual = asdict(Training())
-    shown = {name: value for name, value in asdict(training).items() if name in OF_TRAINING and (
-        name in swept or name == "steps" or value != usual[name])}  # fmt: skip
-    return Member(run, training, {**facts, "seed": run.seed, "learning_rate": run.learning_rate, **own, **shown})
-
-
-def _number(config: Mapping[str, Any], name: str, usual: float) -> float:
-    value = config.get(name, usual)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"expected a number for {name}, got {value!r}")
-    return float(value)
-
-
-def _recipe(config: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe of a configuration, and what tables say of it."""
-    if "format" in config and "recipe" in config:
-        raise ValueError(
-            f"expected a format or a recipe, got format={config['format']!r} and recipe={config['recipe']!r}; leave "
-            "one out, or give each its own configurations"
-        )
-    if "format" in config:
-        found, facts = uniform(config["format"]), format_facts(config["format"])
-    else:
-        found = any_recipe(config.get("recipe", "identity"))
-        facts = {"recipe": found.name}
-    if config.get("rounding") is None:
-        return found, facts if "rounding" not in config else {**facts, "rounding": None}
-    return _rounded(found, config["rounding"]), {**facts, "rounding": config["rounding"]}
-
-
-def _rounded(recipe: Recipe, rounding: str) -> Recipe:
-    """A recipe with another rounding of elements, of every operand that is rounded to a format of its own."""
-    changed = {name: getattr(recipe, name) for name in OPERANDS if getattr(recipe, name).fmt is not None}
-    return recipe.with_(
-        name=f"{recipe.name}, {rounding}",
-        **{name: replace(of, rounding=rounding) for name, of in changed.items()},
-        schedule=tuple((step, _rounded(later, rounding)) for step, later in recipe.schedule),
-    )
-
-
-def format_facts(fmt: Any) -> dict[str, Any]:
-    """What tables say of a format: its name, kind ('float', 'integer', 'codebook', 'tapered', 'scaled', ...) and bits.
-
-    Bits of a format with scales are those of an element with its share of the scales of a block.
-    """
-    found: Any = any_format(fmt)
-    is_float = isinstance(found, FloatFormat)
-    shares = isinstance(found, ScaledFormat | ResidualFormat)
-    return {
-        "format": found.name,
-        "kind": _KINDS.get(type(found), "other"),
-        "bits": found.bits_per_element() if shares else found.bits,
-        "exponent_bits": found.exponent_bits if is_float else None,
-        "mantissa_bits": found.mantissa_bits if is_float else None,
-    }
 
 
 def results_of(of: Trained) -> tuple[dict[str, Any], Curves]:

@@ -1,36 +1,13 @@
 """Whether the configurations of a space mean something to a built-in task, said before anything runs."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
-from types import NoneType
-from typing import Any, get_args
+from typing import Any
 
 from ...formats.rounding import rounding as any_rounding
 from ...formats.suggest import unknown
 from ..training.training import Training
 from .choices import Configuration, closest, identity
-from .task_runs import OF_RUNS, OF_TRAINING, member_of
-
-KINDS: dict[str, tuple[Any, ...]] = {
-    **{each.name: get_args(each.type) or (each.type,) for each in fields(Training) if each.name in OF_TRAINING},
-    **dict.fromkeys(("learning_rate", "weight_decay"), (float,)),
-    **dict.fromkeys(("format", "recipe"), (str,)),
-    "rounding": (str, NoneType),
-    "seed": (int,),
-}
-"""The types of what can be swept with a built-in task, and of the fields of its training."""
-MAY_BE_NONE = tuple(name for name, kinds in KINDS.items() if NoneType in kinds)
-"""Those that None turns off."""
-_WORDS = {int: "an integer", float: "a number", str: "text", bool: "true or false", NoneType: "None"}
-
-
-def check_kind(name: str, value: Any) -> None:
-    """Raise a TypeError where a value is of no type that this field or parameter has."""
-    kinds = KINDS.get(name, (type(value),))
-    fits = type(value) in kinds or (type(value) is int and float in kinds)
-    if not fits:
-        expected = " or ".join(_WORDS.get(kind, str(kind)) for kind in kinds)
-        raise TypeError(f"{name}: expected {expected}, got {value!r}")
+from .task_members import OF_RUNS, OF_TRAINING, check_kind, member_of
 
 
 def training_of(table: Mapping[str, Any]) -> Training:
@@ -73,7 +50,7 @@ def check_configurations(configurations: Iterable[Configuration], training: Trai
             check_kind(name, value)
             if name == "rounding" and value is not None:
                 any_rounding(value)
-            elif name in OF_RUNS:
+            elif name in OF_RUNS and name not in _TOGETHER:
                 member_of({name: value}, training)
     for rest in together.values():
         try:
@@ -82,5 +59,7 @@ def check_configurations(configurations: Iterable[Configuration], training: Trai
             raise ValueError(f"configuration {rest}: {error}") from None
 
 
+_TOGETHER = ("storage",)
+"""Parameters that others, such as the optimizer, decide about."""
 _ALONE = ("seed", "learning_rate", "weight_decay")
 """Parameters that go with all values of the others."""

@@ -1,6 +1,7 @@
 """Values of configurations and metrics: plain ones, as JSON that a store keeps and hashes.
 
-JSON has no infinities and no NaN; they are written as {"$float": "nan"}, so that every reader of JSON takes the text.
+JSON has no infinities and no NaN; they are written as {"$float": "nan"}, so that every reader of JSON takes the text,
+and a caller's own table of that shape as {"$float": [value]}.
 """
 
 import json
@@ -18,9 +19,12 @@ Curves = dict[str, np.ndarray]
 def dumps(value: Any, canonical: bool = False) -> str:
     """JSON of plain values without spaces, NaN and infinities as tables; canonical with names sorted."""
     try:
-        return json.dumps(value, sort_keys=canonical, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(value, sort_keys=canonical, separators=(",", ":"), allow_nan=False)
     except ValueError:
-        return json.dumps(_marked(value), sort_keys=canonical, separators=(",", ":"), allow_nan=False)
+        text = _FLOAT
+    if _FLOAT not in text:
+        return text
+    return json.dumps(_marked(value), sort_keys=canonical, separators=(",", ":"), allow_nan=False)
 
 
 def loads(text: str) -> Any:
@@ -32,12 +36,25 @@ def _marked(value: Any) -> Any:
     if isinstance(value, float) and not isfinite(value):
         return {_FLOAT: repr(value)}
     if isinstance(value, dict):
-        return {name: _marked(each) for name, each in value.items()}
+        marked = {name: _marked(each) for name, each in value.items()}
+        return {_FLOAT: [marked[_FLOAT]]} if marked.keys() == {_FLOAT} else marked  # a table that looks like a mark
     return [_marked(each) for each in value] if isinstance(value, list) else value
 
 
 def _unmarked(table: dict[str, Any]) -> Any:
-    return float(table[_FLOAT]) if table.keys() == {_FLOAT} else table
+    if table.keys() != {_FLOAT}:
+        return table
+    found = table[_FLOAT]
+    return {_FLOAT: found[0]} if isinstance(found, list) else float(found)
+
+
+def encodable(value: Any) -> Any:
+    """Plain values with lone surrogates, which UTF-8 has not, written as escapes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {encodable(name): encodable(each) for name, each in value.items()}
+    return [encodable(each) for each in value] if isinstance(value, list) else value
 
 
 def plain(value: Any, where: str) -> Any:
@@ -113,3 +130,8 @@ def _curve(name: str, value: Any) -> np.ndarray:
     if kept.ndim != 1 or found.dtype.kind in "USOcM":
         raise TypeError(f"metric {name!r}: expected numbers along one axis, got {value!r:.80}")
     return kept
+
+
+def counted(number: int, word: str) -> str:
+    """A number of things in words: 1 run, 3 runs, 1,000 runs."""
+    return f"{number:,} {word}{'s' * (number != 1)}"

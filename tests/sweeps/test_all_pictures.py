@@ -15,7 +15,7 @@ from halfulp.sim.pictures.number_lines import plot_number_lines
 from halfulp.sim.pictures.pareto import plot_pareto
 from halfulp.sim.pictures.saving import save_figure
 from halfulp.sim.pictures.scales import plot_scales
-from halfulp.sim.sweeps import plots, sweep
+from halfulp.sim.sweeps import plots, reading
 from halfulp.sim.sweeps.store import Store
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -94,7 +94,7 @@ def test_pictures_of_the_command(tmp_path, monkeypatch):
         every += ["-p", each]
     empty = CliRunner().invoke(app, every)
     assert "has no finished runs" in str(empty.exception)
-    monkeypatch.setattr(sweep, "frame", lambda results: runs)
+    monkeypatch.setattr(reading, "read_runs", lambda store, where: runs)
     found = CliRunner().invoke(app, every)
     assert found.exit_code == 0, found.output
     assert sorted(path.name for path in tmp_path.glob("*.svg")) == sorted(f"{each}.svg" for each in every[7::2])

@@ -78,7 +78,7 @@ def test_failures_are_tried_again_and_kept(experiment, tmp_path, capsys):
         assert "in moody" in results.rows([found["key"][1]])[0].trace
     again = run(experiment.moody, space, store=store, progress=True)
     assert again["attempts"].tolist() == [1, 3, 3]
-    assert "1 runs failed before and are not run again; rerun_failed=True runs them" in capsys.readouterr().err
+    assert "1 run failed before; rerun_failed=True runs what failed again" in capsys.readouterr().err
     again = run(experiment.moody, space, store=store, rerun_failed=True, progress=True)
     shown = capsys.readouterr().err
     assert "failed: x=1, folder=" in shown

@@ -110,7 +110,7 @@ def test_missing_pairs_are_reported():
     runs = runs_of(LOSSES).drop(index=[0, 7])  # seed 0 of e4m3, seed 1 of binary32
     found = compare(runs, "test_loss", pairs="seed", method="t").set_index("format")
     assert found[["n", "unpaired"]].to_numpy().tolist() == [[4, 2], [5, 1]]
-    assert found["note"].tolist() == ["2 runs unpaired", "1 runs unpaired"]
+    assert found["note"].tolist() == ["2 runs unpaired", "1 run unpaired"]
     none = compare(pd.concat([runs, runs_of({"x": [1.0]}).assign(seed=99)]), "test_loss", pairs="seed", method="t")
     assert none.iloc[-1][["n", "unpaired", "verdict"]].tolist() == [0, 6, "inconclusive"]
     assert "no pairs" in none.iloc[-1]["note"]

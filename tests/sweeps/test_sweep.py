@@ -11,7 +11,8 @@ import pytest
 from halfulp.sim.sweeps import plots, provenance
 from halfulp.sim.sweeps.store import Store
 from halfulp.sim.sweeps.sweep import COLUMNS, frame
-from halfulp.sim.sweeps.task_runs import TaskRuns, member_of
+from halfulp.sim.sweeps.task_members import member_of
+from halfulp.sim.sweeps.task_runs import TaskRuns
 from halfulp.sim.training.training import Trained
 
 QUICK = hu.Training(steps=4, batch=16, width=4)
@@ -269,7 +270,7 @@ def test_successive_halving(tmp_path):
         ({"formats": []}, ValueError, "nothing to run; pass at least one format"),
         ({}, ValueError, "nothing to run; pass a space or formats"),
         ({"formats": ["e2m1"], "seeds": 0}, ValueError, "nothing to run"),
-        ({"formats": ["e9m9"]}, ValueError, "values of e9m9 do not fit float32"),
+        ({"formats": ["e9m9"]}, ValueError, "values of e9m9 do not fit float32, in which tasks train"),
         ({"formats": ["fp9"]}, ValueError, "unknown format 'fp9'"),
         ({"formats": ["int[4-2]"]}, ValueError, r"expected an ascending range, got \[4-2\]"),
         ({"formats": ["e2m1"], "task": "digit"}, ValueError, "unknown task 'digit'; did you mean 'digits'"),
@@ -279,6 +280,7 @@ def test_successive_halving(tmp_path):
         ({"space": {"format": ["e2m1"]}, "formats": ["e2m1"]}, ValueError, "stand in place of a space"),
         ({"space": {"seed": [1]}, "seeds": 3}, ValueError, "the space says which seeds; leave out seeds=3"),
         ({"space": {"learning_rate": ["x"]}}, ValueError, "expected a number for learning_rate, got 'x'"),
+        ({"space": {"momentum": ["x"]}}, TypeError, "momentum: expected a number, got 'x'"),
         ({"space": {"steps": [0]}}, ValueError, "expected steps >= 1, got 0"),
         (
             {"space": {"x": [1]}, "task": abs, "training": None},
