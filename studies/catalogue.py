@@ -39,7 +39,7 @@ def study(name: str) -> Study:
 
     Examples:
         >>> study("fp_scaling_law").claims[0].source
-        'arXiv:2501.02423v3, section 4.1'
+        'arXiv:2501.02423v3'
     """
     if name not in STUDIES:
         raise ValueError(unknown("study", name, STUDIES))

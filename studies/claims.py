@@ -25,7 +25,7 @@ class Claim:
         source: paper and place, e.g. 'arXiv:2501.02423v3, section 4.2'.
         published: what was published: printed digits as text for `Printed`, a number, text, yes or no, a list.
         kind: 'formula', 'refit' or 'training'.
-        rule: decides the verdict; written before the run.
+        rule: decides the verdict; a stored run holds its hash.
 
     Raises:
         ValueError: an empty part, an unknown kind, a published value that the rule cannot read.

@@ -1,6 +1,6 @@
 """Scaling Laws for Floating Point Quantization Training: optimal layouts, critical data sizes, optimal precisions.
 
-The law (arXiv:2501.02423v3, eq. 8) with N parameters, D tokens, E exponent and M mantissa bits, B elements a scale:
+The law (arXiv:2501.02423v3) with N parameters, D tokens, E exponent and M mantissa bits, B elements a scale:
 
     L = n/N^a + d/D^b + eps + D^b/N^a * log2(B) / (g (E+.5)^delta (M+.5)^nu)
 
@@ -25,12 +25,12 @@ BLOCK = 7.0
 """log2 of the 128 elements that share a scale in the paper's predictions."""
 TRILLION = 1e12
 COMPUTE_SHARE = 6 / 16
-"""C = 6/16 N D P: six operations a parameter and token, of P bits relative to 16 (section 4.4)."""
+"""C = 6/16 N D P: six operations a parameter and token, of P bits relative to 16."""
 
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """The fitted coefficients (arXiv:2501.02423v3, section 3.4).
+    """The fitted coefficients (arXiv:2501.02423v3).
 
     Args:
         n, a: of the parameters. d, b: of the tokens. eps: what remains.
@@ -111,30 +111,30 @@ _SAME = Between(high=1e-3)
 _FINE = {"xatol": 1e-10}
 
 
-def _claim(id: str, statement: str, section: str, published: Any, rule: Any) -> Claim:
-    return Claim(id, statement, f"{PAPER}, {section}", published, FORMULA, rule)
+def _claim(id: str, statement: str, published: Any, rule: Any) -> Claim:
+    return Claim(id, statement, PAPER, published, FORMULA, rule)
 
 
 CLAIMS = (
-    _claim("layouts", "The best integer layouts of FP1 to FP16.", "section 4.1", list(LAYOUTS), Equal()),
+    _claim("layouts", "The best integer layouts of FP1 to FP16.", list(LAYOUTS), Equal()),
     _claim("exponent_over_mantissa", "Exponent bits matter slightly more than mantissa bits: delta > nu, by under a "
-           "tenth.", "section 3.4", True, Equal()),
+           "tenth.", True, Equal()),
     _claim("critical_data_bf16", "A model of 1B parameters in BF16 has a critical data size of 1730T tokens (scales of "
-           "128 elements).", "section 4.2", "1730", Printed()),
-    _claim("critical_data_e4m3", "In FP8 E4M3 it is 27T tokens.", "section 4.2", "27", Printed()),
-    _claim("critical_data_e2m1", "In FP4 E2M1 it is 0.4T tokens.", "section 4.2", "0.4", Printed()),
+           "128 elements).", "1730", Printed()),
+    _claim("critical_data_e4m3", "In FP8 E4M3 it is 27T tokens.", "27", Printed()),
+    _claim("critical_data_e2m1", "In FP4 E2M1 it is 0.4T tokens.", "0.4", Printed()),
     _claim("critical_data_is_minimum", "The closed form of the critical data size is where the law's loss is least "
-           "(largest relative difference).", "section 4.2", 0.0, _SAME),
-    _claim("bits_fixed_data", "From .1T to 100T tokens the best precision lies between 4 and 8 bits.", "section 4.3",
+           "(largest relative difference).", 0.0, _SAME),
+    _claim("bits_fixed_data", "From .1T to 100T tokens the best precision lies between 4 and 8 bits.",
            [4.0, 4.0, 8.0, 8.0], Between(4.0, 8.0)),
     _claim("bits_fixed_data_is_minimum", "The best precision at fixed data does not depend on compute, and is where "
-           "the loss is least (largest difference in bits).", "section 4.3", 0.0, _SAME),
+           "the loss is least (largest difference in bits).", 0.0, _SAME),
     _claim("bits_fixed_size_is_minimum", "The closed form of the best precision at fixed size is where the loss is "
-           "least (largest difference in bits).", "section 4.3", 0.0, _SAME),
-    _claim("bits_joint", "From 1e21 to 1e31 operations the best precision lies between 4 and 8 bits.", "section 4.4",
+           "least (largest difference in bits).", 0.0, _SAME),
+    _claim("bits_joint", "From 1e21 to 1e31 operations the best precision lies between 4 and 8 bits.",
            [4.0, 4.0, 8.0, 8.0], Between(4.0, 8.0)),
     _claim("bits_joint_is_minimum", "The closed form of the jointly best precision is where the loss is least "
-           "(largest difference in bits).", "section 4.4", 0.0, _SAME),
+           "(largest difference in bits).", 0.0, _SAME),
 )  # fmt: skip
 
 

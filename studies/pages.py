@@ -52,8 +52,8 @@ def html_page(card: Scorecard, out: Path) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>halfulp scorecard</title>'
         f"<style>{_STYLE}</style></head><body><h1>Scorecard</h1>"
-        f"<p>{len(frame)} published claims from {len(card.papers())} papers, each with the rule that decided its "
-        "verdict before anything was run. A claim that is not reproduced is a result too.</p>"
+        f"<p>{len(frame)} published claims from {len(card.papers())} papers, each with the rule that decides its "
+        "verdict. A claim that is not reproduced is a result too.</p>"
         f"{failed}<div class=wide><table><tr>{head}</tr>{body}</table></div><p>{links}</p>{sections}</body></html>\n"
     )
 
@@ -102,7 +102,9 @@ def markdown_page(card: Scorecard) -> str:
         "",
         f"{len(frame)} published claims from {len(card.papers())} papers. `halfulp scorecard` (or `make scorecard`) "
         "runs the studies and prints this table;",
-        "the rule that decides a verdict is written before the run. Claims by kind and verdict:",
+        "each claim has a rule that decides its verdict, and a run keeps the hash of its rules.",
+        "",
+        "Claims by kind and verdict:",
         "",
         *_table([["kind", *map(str, card.counts().columns)],
                  *[[str(kind), *map(str, row)] for kind, row in card.counts().iterrows()]]),

@@ -1,6 +1,6 @@
 """Scaling Laws for Precision: effective parameters, the cost of quantizing after training, the best precision.
 
-The law (arXiv:2411.04330, eq. 9): with N parameters, D tokens and P bits of weights, activations and cache,
+The law (arXiv:2411.04330): with N parameters, D tokens and P bits of weights, activations and cache,
 
     L = A N_eff^-alpha + B D^-beta + E + delta_PTQ
     N_eff = N prod over w, a, kv of (1 - exp(-P / gamma))
@@ -40,12 +40,12 @@ class Sensitivity:
 
 
 WEIGHTS, ACTIVATIONS, CACHE = Sensitivity(2.6745, 0.3037), Sensitivity(2.2102, 1.4072), Sensitivity(0.9578, 2.4185)
-"""Table 3 of the paper's appendix."""
+"""As fitted, with their offsets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """The fitted coefficients (arXiv:2411.04330, appendix, table 3)."""
+    """The fitted coefficients (arXiv:2411.04330)."""
 
     A: float = 4.299e3
     alpha: float = 0.4965
@@ -98,7 +98,7 @@ def averaged(bits: Any, offset: bool) -> Any:
 
 
 def best_bits(share: Callable[[Any, bool], Any], offset: bool) -> float:
-    """P* of training: the precision at which compute, C = 6/16 N D P, buys the lowest loss (section 5.1).
+    """P* of training: the precision at which compute, C = 6/16 N D P, buys the lowest loss.
 
     Fewer bits leave compute for more parameters, of which fewer are effective: what counts is share(P) / P, whatever
     the compute. With offsets the shares turn negative at a few bits, where the law says nothing.
@@ -115,22 +115,22 @@ def best_bits(share: Callable[[Any, bool], Any], offset: bool) -> float:
     return float(found.x)
 
 
-def _claim(id: str, statement: str, section: str, published: Any, rule: Any) -> Claim:
-    return Claim(id, statement, f"{PAPER}, {section}", published, FORMULA, rule)
+def _claim(id: str, statement: str, published: Any, rule: Any) -> Claim:
+    return Claim(id, statement, PAPER, published, FORMULA, rule)
 
 
 CLAIMS = (
     *(_claim(f"critical_data_p{bits}", f"Quantizing a model of 1B parameters to {bits} bits after training, more data "
-             f"than {tokens} tokens make it worse.", "section 3.2", tokens, Printed())
+             f"than {tokens} tokens make it worse.", tokens, Printed())
       for bits, tokens in CRITICAL.items()),
     _claim("critical_data_is_minimum", "The closed form of the critical data size is where the loss is least (largest "
-           "relative difference).", "section 3.2", 0.0, Between(high=1e-3)),
+           "relative difference).", 0.0, Between(high=1e-3)),
     _claim("damage_grows_with_data", "The damage of quantizing after training grows with data, and falls with size and "
-           "with bits.", "section 3", True, Equal()),
+           "with bits.", True, Equal()),
     _claim("best_bits_fitted", "The compute-optimal precision of training is 7 to 8 bits (the law as it was fitted, "
-           "with offsets; separate sensitivities, and averaged ones).", "section 5.1", [7.0, 7.0], Between(7.0, 8.0)),
+           "with offsets; separate sensitivities, and averaged ones).", [7.0, 7.0], Between(7.0, 8.0)),
     _claim("best_bits_printed", "The compute-optimal precision of training is 7 to 8 bits (the law as it is printed, "
-           "without offsets; separate sensitivities, and averaged ones).", "section 5.1", [7.0, 7.0],
+           "without offsets; separate sensitivities, and averaged ones).", [7.0, 7.0],
            Between(7.0, 8.0)),
 )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Scaling Law for Quantization-Aware Training: the error of 4-bit weights and activations over size, data and blocks.
 
-The law (arXiv:2505.14302, eq. 5): with N parameters, D tokens and G elements a scale,
+The law (arXiv:2505.14302): with N parameters, D tokens and G elements a scale,
 
     delta = k D^gamma_D (log2 G)^gamma_G / N^gamma_N
 """
@@ -48,7 +48,7 @@ def ratio(per_parameter: float, parameters: float = 595e6, block: int = 32) -> f
 
 
 def _claim(id: str, statement: str, published: Any, rule: Any) -> Claim:
-    return Claim(id, statement, f"{PAPER}, section 4", published, FORMULA, rule)
+    return Claim(id, statement, PAPER, published, FORMULA, rule)
 
 
 CLAIMS = (

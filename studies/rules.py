@@ -1,4 +1,4 @@
-"""When a claim counts as reproduced: rules as data, written before anything is run.
+"""When a claim counts as reproduced: rules as data, fixed before a run is stored.
 
 A numeric rule accepts a region around what was published. What was measured is a number or an interval: inside of the
 region the claim is *reproduced*, outside of it *not reproduced*, and where the interval crosses its border the data

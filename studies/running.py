@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
+from ..sim.sweeps.executors import become_worker
 from .catalogue import study as study_by_name
 from .figures import styled
 from .records import RESULT, SHIPPED, Record, RecordError, read, recorded, save, sources
@@ -110,7 +112,12 @@ def run_all(
     if not todo:
         return
     # Numba and JAX do not survive a fork.
-    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+    options: dict[str, Any] = {
+        "mp_context": get_context("spawn"),
+        "max_tasks_per_child": 1,
+        "initializer": become_worker,
+    }
+    with ProcessPoolExecutor(min(workers, len(todo)), **options) as pool:
         running = {pool.submit(_run, name, scale, out, data): name for name in todo}
         for future in as_completed(running):
             error = future.exception()

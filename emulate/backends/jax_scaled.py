@@ -3,9 +3,8 @@
 Formats and rules that only differ in numbers are run-time data to one program; see `scaled_tables`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -25,10 +24,12 @@ from ..scaled_plan import ScaledPlan, untraced
 from ..scaled_run import decoded, integers_as_floats, scale_codes, scales_for, used_scales, work_of
 from ..scaled_tables import ScaledTable, Structure, TracedScaled
 from ..scales import BlockScales, Draw, Work
+from ..statistics import statistic
 from ..tables import Mode, mode_of
 from . import jax as plain
-from . import jax_float_scales, numpy_given, numpy_scaled
+from . import jax_float_scales, jax_short_scales, numpy_given, numpy_scaled
 from . import numpy as numpy_backend
+from .jax_float_scales import Near
 from .jax_integers import JaxIntegers, JaxWords
 from .jax_words import Place
 
@@ -55,7 +56,6 @@ class _Static:
     place: Place | None
     scale_place: Place | None
     random_scales: bool
-    in_floats: bool
 
     @property
     def structure(self) -> Structure:
@@ -70,6 +70,7 @@ class _Data(NamedTuple):
         mode, scale_mode: roundings of elements and scales, the latter None for the format's own.
         noise, scale_noise: (key, start) of random words, or None.
         given: scales the caller brought, (decode, zero points, micro), or None.
+        near: what `jax_float_scales` reads, or None where it does not serve.
     """
 
     table: ScaledTable
@@ -78,6 +79,7 @@ class _Data(NamedTuple):
     noise: tuple[jax.Array, jax.Array] | None
     scale_noise: tuple[jax.Array, jax.Array] | None
     given: tuple | None
+    near: Near | None = None
 
 
 def _prepared(static: _Static, x: jax.Array, data: _Data) -> tuple[JaxIntegers, jax.Array, BlockScales, Rounding]:
@@ -106,33 +108,30 @@ def _elements(static: _Static, x: jax.Array, data: _Data) -> tuple[JaxIntegers, 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _quantize(static: _Static, x: jax.Array, data: _Data) -> jax.Array:
-    scales = _prepared(static, x, data)[2]
-    call = _by_floats_or_integers(static) if static.in_floats else partial(_by_integers, static)
-    return call(x, data, scales)
+    work, target = static.work, static.target
+    if data.near is None:
+        xp, split, scales, how = _prepared(static, x, data)
+        found = element_values(xp, work, target, data.table, split, spread(xp, work, data.table, scales), how)
+    else:
+        split, factors, how = _near(static, x, data)
+        found = jax_float_scales.values(work, target, data.near.element, split, factors, how.words)
+    return plain.floats(target, work.view.join(found))
 
 
-def _by_integers(static: _Static, x: jax.Array, data: _Data, scales: BlockScales) -> jax.Array:
-    """The values by the portable kernels."""
-    xp, split, rounding = _elements(static, x, data)
-    wide = spread(xp, static.work, data.table, scales)
-    values = element_values(xp, static.work, static.target, data.table, split, wide, rounding)
-    return plain.floats(static.target, static.work.view.join(values))
-
-
-@lru_cache(maxsize=1024)
-def _by_floats_or_integers(static: _Static) -> Callable:
-    """As `_by_integers`, in floats where the data allow them. Floats go in and out, for which XLA copies nothing."""
-    work = static.work
-
-    def by_floats(x: jax.Array, data: _Data, scales: BlockScales) -> jax.Array:
-        xp, split, rounding = _elements(static, x, data)
-        values = jax_float_scales.values(xp, work, static.target, data.table, split, scales, rounding)
-        return plain.floats(static.target, work.view.join(values))
-
-    def inside(x: jax.Array, data: _Data, scales: BlockScales) -> jax.Array:
-        return jax_float_scales.inside(work, data.table, scales)
-
-    return jax_float_scales.chosen(by_floats, partial(_by_integers, static), inside)
+def _near(static: _Static, x: jax.Array, data: _Data) -> tuple[jax.Array, jax_float_scales.Factors, Rounding]:
+    """Split bits, the factors of their blocks, and how elements are rounded."""
+    work, brought = static.work, data.scale_mode is not None or data.given is not None
+    powers = not brought and jax_float_scales.powers_of_two(work)
+    numbers = None if brought or data.near is None else data.near.scales
+    if not powers and numbers is None:
+        _, split, scales, how = _prepared(static, x, data)
+        return split, jax_float_scales.factors(work, scales), how
+    xp, split, how = _elements(static, x, data)
+    found = statistic(xp, work.layout, work.structure, data.table, work.view, split)
+    if numbers is None or powers:
+        return split, jax_float_scales.power_factors(data.table, found), how
+    scales = jax_short_scales.short_scales(work, data.table, found, numbers)
+    return split, jax_float_scales.factors(work, scales), how
 
 
 @_quantize.defjvp
@@ -172,13 +171,19 @@ def _scales_jit(static: _Static, x, data):
 # ---------------------------------------------------------------- entry points
 
 
-def quantize(x: jax.Array, plan: ScaledPlan, randomness: Randomness, given: Any, out: None) -> jax.Array:
-    """`emulate.quantize` on JAX arrays."""
+def quantize(
+    x: jax.Array, plan: ScaledPlan, randomness: Randomness, given: Any, out: None, near: Near | None = None
+) -> jax.Array:
+    """`emulate.quantize` on JAX arrays.
+
+    Args:
+        near: of a format and a rounding that are data, what `jax_float_scales.near_of` says, stacked as they are.
+    """
     if not x.size:
         work_of(plan, x.shape)
         return jnp.zeros(x.shape, plan.target.name)
     static, data = _static(x, plan, randomness, given)
-    return _quantize_jit(static, x, data)
+    return _quantize_jit(static, x, data._replace(near=jax_float_scales.near_for(plan) if near is None else near))
 
 
 def _static(x: jax.Array, plan: ScaledPlan, randomness: Randomness, given: Any) -> tuple[_Static, _Data]:
@@ -198,8 +203,7 @@ def _static(x: jax.Array, plan: ScaledPlan, randomness: Randomness, given: Any) 
     if plan.scale_rounding is not None:
         mode = plain.arrays(mode_of(plan.scale_rounding, plan.layout.work_width), plan.layout)
     static = _Static(
-        work, plan.source, plan.target, plan.overflow, plan.ste, place, scale_place, plan.random_scales,
-        given is None and jax_float_scales.applies(plan),
+        work, plan.source, plan.target, plan.overflow, plan.ste, place, scale_place, plan.random_scales
     )  # fmt: skip
     table = plan.table if isinstance(plan.fmt, TracedScaled) else as_arrays(plan.table, plan.layout)
     if isinstance(given, Amax):

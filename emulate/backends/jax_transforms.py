@@ -26,8 +26,13 @@ from .jax_words import Place, random_words
 
 def negative_signs(randomness: Randomness, size: int) -> jax.Array:
     """(size,) bool, which signs are negative."""
-    start = jnp.zeros(2, jnp.uint32)
-    return random_words(plain.key_of(randomness), start, (size,), Place(None, FLOAT32.words))[0] >> 31 == 1
+    return _negative_signs(plain.key_of(randomness), size)
+
+
+@partial(jax.jit, static_argnums=1)
+def _negative_signs(key: jax.Array, size: int) -> jax.Array:
+    """Of a key; one function of a program for all operands that are transformed."""
+    return random_words(key, jnp.zeros(2, jnp.uint32), (size,), Place(None, FLOAT32.words))[0] >> 31 == 1
 
 
 def signs(randomness: Randomness | None, size: int) -> jax.Array:
@@ -46,7 +51,7 @@ def hadamard(x: jax.Array, plan: TransformPlan, randomness: Randomness | None, o
     return _hadamard_jit(plan, x, negative)
 
 
-@partial(jax.jit, static_argnums=0, inline=True)
+@partial(jax.jit, static_argnums=0)
 def _hadamard_jit(plan: TransformPlan, x: jax.Array, negative: jax.Array) -> jax.Array:
     return hadamard_p.bind(x, negative, plan=plan)
 

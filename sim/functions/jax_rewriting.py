@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from ...emulate.backends.jax_integers import JaxWords
@@ -112,13 +113,18 @@ def _call(product: Product, traced: Traced) -> Any:
 
 def _seed(product: Product, traced: Traced, plan: tuple[Any, ...], operands: Any) -> jax.Array:
     """The words of a product, of the user's seed, its name, and the shard that it computes."""
-    names = [jnp.uint32(word) for word in name_words(product.stream)]
-    words = [fold_words(JaxWords(), traced.seed[k], names[k]) for k in range(2)]
+    words = _folded(traced.seed, np.array(name_words(product.stream), np.uint32))
     if not Plan(*plan).random:
-        return jnp.stack(words)
+        return words
     for axis in _manual_axes(operands):
-        words[0] = fold_words(JaxWords(), words[0], lax.axis_index(axis).astype(jnp.uint32))
-    return jnp.stack(words)
+        words = words.at[0].set(fold_words(JaxWords(), words[0], lax.axis_index(axis).astype(jnp.uint32)))
+    return words
+
+
+@jax.jit
+def _folded(seed: jax.Array, names: jax.Array) -> jax.Array:
+    """Each word of a seed with one of a name; one function of a program for all products."""
+    return fold_words(JaxWords(), seed, names)
 
 
 def _manual_axes(operands: Any) -> list[str]:

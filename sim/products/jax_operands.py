@@ -5,7 +5,13 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from ...emulate.backends import jax as backend
+from ...emulate.backends import jax_scaled
+from ...emulate.backends.jax_float_scales import Near
+from ...emulate.plan import Randomness
+from ...emulate.scaled_plan import Options, plan_for
 from ...emulate.scaled_tables import TracedScaled
 from ...emulate.tables import TracedFormat, TracedRounding
 from ..recipes.operands import Operand
@@ -26,6 +32,7 @@ class OperandData(NamedTuple):
         at_random: () bool, which of the two; None where there is one only.
         turned: () bool, whether it is transformed; None where all or none are.
         limit: () float32, the magnitude up to which gradients pass; None where all of them do.
+        near, near_random: of both roundings, what `jax_float_scales` reads; None where that does not serve.
     """
 
     fmt: TracedScaled | TracedFormat
@@ -34,6 +41,8 @@ class OperandData(NamedTuple):
     at_random: Any
     turned: Any
     limit: Any
+    near: Near | None = None
+    near_random: Near | None = None
 
 
 def rotated(
@@ -68,19 +77,33 @@ def quantized(
     of = Operand(*spec)
     if not of.fmt:
         return t, None
-    if data is not None:
-        return _by_data(t, of, Noise(seed, step, stream_of(of, jnp.asarray(call).astype(jnp.uint32))), data), None
     noise = Noise(seed, step, stream_of(of, jnp.asarray(call).astype(jnp.uint32)))
     of = of._replace(stream=0, gradient=(), quantized=False)  # what values do not depend on
+    if data is not None:
+        return _by_data(of, t, noise, data._replace(turned=None, limit=None)), None
     plain = of.scaling[0] in ("format", "delayed") and of.prescale == 1.0 and not of.outliers
     return values_of(FLOATS, t, of, noise, state) if plain else _at_once(of, t, noise, state)
 
 
-def _by_data(t: jax.Array, of: Operand, noise: Noise, data: OperandData) -> jax.Array:
-    """`quantize` with a format and a rounding that are data."""
-    modes = [mode for mode in (data.random, data.nearest) if mode is not None]
-    either = [called(t, of._replace(fmt=data.fmt, rounding=mode), noise) for mode in modes]  # pyright: ignore
+@partial(jax.jit, static_argnums=0)
+def _by_data(of: Operand, t: jax.Array, noise: Noise, data: OperandData) -> jax.Array:
+    """`quantize` with a format and a rounding that are data; traced once for all operands of a kind and a shape."""
+    modes = [(data.random, data.near_random), (data.nearest, data.near)]
+    either = [_called_near(t, of, mode, noise, data.fmt, near) for mode, near in modes if mode is not None]
     return either[0] if data.at_random is None else jnp.where(data.at_random, *either)
+
+
+def _called_near(
+    t: jax.Array, of: Operand, mode: TracedRounding, noise: Noise, fmt: Any, near: Near | None
+) -> jax.Array:
+    """`called`, by few steps where these are known."""
+    shifts = isinstance(fmt, TracedScaled) and fmt.structure.shifts
+    if near is None or not (t.dtype == np.float32 or (shifts and t.dtype.itemsize == 2)):
+        return called(t, of._replace(fmt=fmt, rounding=mode), noise)  # pyright: ignore[reportArgumentType]
+    pad = of.pad and bool(of.block > 0 or of.follows)
+    options = Options(mode, of.scale_rounding or None, axis=of.along or None, ste="identity", pad=pad)
+    plan: Any = plan_for(fmt, backend.dtype_name(t), options)
+    return jax_scaled.quantize(t, plan, Randomness(*noise), None, None, near)
 
 
 @partial(jax.jit, static_argnums=0, inline=True)

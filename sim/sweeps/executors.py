@@ -163,7 +163,7 @@ class Processes:
         self._pool = self._started()
 
     def _started(self) -> ProcessPoolExecutor:
-        pool = ProcessPoolExecutor(self._count, multiprocessing.get_context("spawn"), initializer=_become_worker)
+        pool = ProcessPoolExecutor(self._count, multiprocessing.get_context("spawn"), initializer=become_worker)
         try:
             pool.submit(int).result()
         except BrokenExecutor as error:
@@ -246,7 +246,7 @@ def call_packed(packed: bytes) -> Any:
     return call(*arguments)
 
 
-def _become_worker() -> None:
+def become_worker() -> None:
     """Leave Ctrl-C to the driver, end with it, and take one thread, since there is a process for every core."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_driver, daemon=True).start()

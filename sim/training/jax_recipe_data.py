@@ -9,9 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...emulate.backends.jax_float_scales import Near, near_of
+from ...emulate.layouts import FLOAT32
+from ...emulate.scaled_plan import work_layout
 from ...emulate.scaled_tables import Structure, TracedScaled, structure_of, takes_amax
 from ...emulate.traced import format_data, rounding_data
 from ...formats.catalogue import format as any_format
@@ -150,7 +154,24 @@ def _operand_data(mine: Sequence[Quantizer], everyone: Sequence[Quantizer]) -> O
         jnp.asarray([_random(of) for of in mine]) if any(random) and not all(random) else None,
         jnp.asarray([of.transform is not None for of in mine]) if len(transforms) > 1 else None,
         jnp.asarray([_limit(of) for of in mine], jnp.float32) if min(limits) < np.inf else None,
+        None if all(random) else _near(mine, everyone, False),
+        _near(mine, everyone, True) if any(random) else None,
     )
+
+
+def _near(mine: Sequence[Quantizer], everyone: Sequence[Quantizer], random: bool) -> Near | None:
+    """What the kernel of few steps reads of each, where it serves every recipe of the program."""
+    found = [_numbers(of, random) for of in everyone]
+    if any(each is None for each in found) or len({each.scales is None for each in found if each}) > 1:
+        return None
+    return jax.tree.map(lambda *numbers: np.stack(numbers), *(_numbers(of, random) for of in mine))
+
+
+def _numbers(of: Quantizer, random: bool) -> Near | None:
+    fmt: Any = _as_data(of.fmt or "")
+    if not isinstance(fmt, ScaledFormat) or work_layout(fmt, FLOAT32) is not FLOAT32:
+        return None
+    return near_of(fmt, structure_of(fmt), named_rounding(_either(of.rounding or _rounding_of(of.fmt), random)))
 
 
 def _either(mode: str, random: bool) -> str:

@@ -1,4 +1,4 @@
-"""The float path of scaled formats in JAX: the bits of NumPy, wherever it is taken, and never where it must not be."""
+"""Scaled formats in JAX by few steps: the bits of NumPy, wherever that serves, and never where it must not."""
 
 import halfulp as hu
 import jax
@@ -71,8 +71,9 @@ def test_members_of_a_map_and_gradients():
         ("mxfp4", {}, True), ("nvfp4", {}, True), ("mxfp4", {"rounding": "up"}, False),
         ("mxfp4", {"rounding": hu.stochastic(bits=8)}, False), ("nf4_block64", {}, False),
         ("mxfp4", {"overflow": "special"}, False), ("int8_per_row", {"out_dtype": "float16"}, False),
+        ("e8m3_per_row", {}, False), ("int16_per_row", {}, False), ("hif4", {}, False),
     ],
 )  # fmt: skip
-def test_what_takes_floats(name, options, floats):
-    assert jax_float_scales.applies(plan_for(name, "float32", Options(**options))) == floats
-    assert not jax_float_scales.applies(plan_for(name, "float64", Options(**options)))
+def test_what_takes_few_steps(name, options, floats):
+    assert (jax_float_scales.near_for(plan_for(name, "float32", Options(**options))) is not None) == floats
+    assert jax_float_scales.near_for(plan_for(name, "float64", Options(**options))) is None
