@@ -7,7 +7,7 @@ from ..recipes.quantizer import Quantizer
 from ..recipes.recipe import OPERANDS, Recipe
 from ..recipes.rules import Entry, Match, Rule, around_of, resolved
 from .jax_names import RULE
-from .jax_sites import Product
+from .jax_sites import EMPTY, Product
 
 KEPT = ("delayed", "learned")
 """Ways to find scales that keep something from step to step."""
@@ -124,7 +124,8 @@ def _check_effect(rows: Sequence[Row], matches: Sequence[Match | None], rules: S
     """Raise for a rule that changes nothing."""
     for k, rule in enumerate(rules):
         mine = [row for row, match in zip(rows, matches) if match is not None and match.rule == k]
-        if not rule.recipe.active or any(row.recipe is not None for row in mine):
+        empty = bool(mine) and all(row.product.note == EMPTY for row in mine)
+        if not rule.recipe.active or empty or any(row.recipe is not None for row in mine):
             continue
         kinds = ", ".join(f"{row.slot} ({row.product.kind}: {row.note})" for row in mine[:5])
         raise ValueError(

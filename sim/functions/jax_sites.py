@@ -25,6 +25,10 @@ OTHERS = frozenset(("ragged_dot_general", "scaled_dot", "pallas_call"))
 """Primitives that multiply and are left alone."""
 
 
+EMPTY = "empty, left alone"
+"""The note of a product of an empty batch: there is nothing to quantize."""
+
+
 @dataclass(frozen=True, slots=True)
 class Product:
     """A product of a function.
@@ -227,4 +231,4 @@ def _unsuited(a: Any, b: Any) -> str:
         return f"{kind}, left alone"
     if any(dtype.itemsize == 1 for dtype in dtypes):
         return f"{dtypes[0]} already, left alone"
-    return "empty, left alone" if 0 in (*a.shape, *b.shape) else ""
+    return EMPTY if 0 in (*a.shape, *b.shape) else ""

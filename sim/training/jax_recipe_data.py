@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...emulate.backends.jax_float_scales import Near, near_of
-from ...emulate.layouts import FLOAT32
+from ...emulate.layouts import FLOAT32, fits
 from ...emulate.scaled_plan import work_layout
 from ...emulate.scaled_tables import Structure, TracedScaled, structure_of, takes_amax
 from ...emulate.traced import format_data, rounding_data
@@ -68,11 +68,16 @@ def _operand_shape(of: Quantizer) -> Any:
         return of.source
     plain = of.scaling.name == "format" and of.prescale == 1 and not of.outliers and of.overflow is None
     fmt = _as_data(of.fmt)
-    if not plain or fmt is None or of.gradient.name not in _STRAIGHT:
+    if not plain or fmt is None or of.gradient.name not in _STRAIGHT or not _in_float32(fmt):
         return None
     if not isinstance(fmt, ScaledFormat):
         return Shape(None, is_listed(fmt), of.scale_rounding, of.source)
     return Shape(structure_of(fmt), is_listed(fmt.element), of.scale_rounding, of.source)
+
+
+def _in_float32(fmt: Any) -> bool:
+    """Whether float32, in which tasks train, is wide enough; tables of formats in float64 do not mix with others."""
+    return work_layout(fmt, FLOAT32) is FLOAT32 if isinstance(fmt, ScaledFormat) else fits(fmt, FLOAT32)
 
 
 def _as_data(name: str) -> Any:

@@ -173,3 +173,11 @@ def test_rules_without_products_are_kept():
     text = str(jax.make_jaxpr(quantized(call, FP4))(W, X))
     assert "custom_jvp_call" in text
     assert "name=relu" in text
+
+
+def test_an_empty_batch_passes_through():
+    """There is nothing to quantize, which is no mistake in the rules; gradients are zeros as without them."""
+    w, x = jnp.ones((32, 8)), jnp.ones((0, 32))
+    fn = hu.quantized(lambda w, x: (x @ w).sum(), "mxfp8")
+    assert fn(w, x, seed=0, step=0) == 0
+    assert not jax.grad(fn)(w, x, seed=0, step=0).any()
