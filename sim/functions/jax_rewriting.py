@@ -63,12 +63,12 @@ class Rewriting:
     def _quantized(self, recipe: Recipe, row: Row, traced: Traced, equation: Equation, operands: Any) -> jax.Array:
         product, params, dtype = row.product, equation.params, equation.outvars[0].aval.dtype
         lhs, rhs = canonical.widened(operands, params["preferred_element_type"])
-        form = _form(product, params, lhs, rhs)
+        form = form_of(product, params, lhs, rhs)
         plan = plan_of(recipe)
-        how = {"call": _call(product, traced), "precision": params["precision"]}
+        how = {"call": call_number(product, traced), "precision": params["precision"]}
         if recipe.name in traced.formats:
             how["formats"] = traced.formats[recipe.name]
-        place = (row.slot, _seed(product, traced, plan, operands), traced.step)
+        place = (row.slot, product_seed(product, traced, plan, operands), traced.step)
         with jax.named_scope(MARK):
             if product.part != "forward":
                 found = _backward(product, form, plan, place, how)
@@ -95,7 +95,8 @@ class Rewriting:
         return jax_state.with_first(found, sizes, initial_sizes(form.a, form.b, specs))
 
 
-def _form(product: Product, params: Any, lhs: jax.Array, rhs: jax.Array) -> Canonical:
+def form_of(product: Product, params: Any, lhs: jax.Array, rhs: jax.Array) -> Canonical:
+    """The operands in the shapes that quantized products take."""
     if product.kind == "convolution":
         return canonical.convolution(params, lhs, rhs)
     if product.part == "forward":
@@ -103,7 +104,7 @@ def _form(product: Product, params: Any, lhs: jax.Array, rhs: jax.Array) -> Cano
     return canonical.cotangent(params, lhs, rhs, product.weight or 0, product.part == "dgrad")
 
 
-def _call(product: Product, traced: Traced) -> Any:
+def call_number(product: Product, traced: Traced) -> Any:
     """The number of a product in this turn of the loops around it."""
     found: Any = product.first
     for turn, stride in zip(traced.counters, product.strides):
@@ -111,7 +112,7 @@ def _call(product: Product, traced: Traced) -> Any:
     return found
 
 
-def _seed(product: Product, traced: Traced, plan: tuple[Any, ...], operands: Any) -> jax.Array:
+def product_seed(product: Product, traced: Traced, plan: tuple[Any, ...], operands: Any) -> jax.Array:
     """The words of a product, of the user's seed, its name, and the shard that it computes."""
     words = _folded(traced.seed, np.array(name_words(product.stream), np.uint32))
     if not Plan(*plan).random:

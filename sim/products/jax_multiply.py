@@ -51,7 +51,7 @@ def multiply(
         fail(name, wrong)
     refusal = misfit(of, m, k, n, groups, (True, True))
     starts = None if sizes is None else initial_sizes(a, b, of.specs)
-    a, b = _padded(a, b, kind, of.whole)
+    a, b = padded(a, b, kind, of.whole)
     found = quantized_product(
         a, b, kind, of.specs, seed, step, sizes=sizes, starts=starts, largest=largest, unit=read.unit,
         call=call if read.random else 0, precision=precision, refusal=f"{name}: {refusal}" if refusal else "",
@@ -94,7 +94,7 @@ def lengths(a: jax.Array, b: jax.Array, kind: Kind) -> tuple[int, int, int]:
     return found["m"], found["k"], found["n"]
 
 
-def _padded(a: jax.Array, b: jax.Array, kind: Kind, whole: tuple[int, int, int]) -> tuple[jax.Array, jax.Array]:
+def padded(a: jax.Array, b: jax.Array, kind: Kind, whole: tuple[int, int, int]) -> tuple[jax.Array, jax.Array]:
     """Both factors with zeros at the end of axes that transforms must divide; they add nothing to any product."""
     size = dict(zip("mkn", whole))
     a_axes, b_axes, _ = DIMENSIONS[kind[0]]

@@ -19,14 +19,14 @@ from ...emulate.views import view_of
 from ...formats.catalogue import format as any_format
 from ..functions import jax_canonical as canonical
 from ..functions.jax_evaluation import Equation, Evaluation, Traced
-from ..functions.jax_rewriting import Rewriting, _call, _form, _seed  # pyright: ignore[reportPrivateUsage]
+from ..functions.jax_rewriting import Rewriting, call_number, form_of, product_seed
 from ..functions.jax_rules import KEPT, Row
 from ..functions.jax_sites import Product
 from ..functions.jax_wrapping import Quantized, program_of
 from ..probes.jax_space import SPACE
 from ..probes.statistics import finished
 from ..probes.sums import grid_of, limits_of, sums_of
-from ..products.jax_multiply import _padded  # pyright: ignore[reportPrivateUsage]
+from ..products.jax_multiply import padded
 from ..products.jax_operands import OperandData, Spec, quantized, rotated
 from ..products.operand_values import stream_of
 from ..recipes.operands import Operand
@@ -139,13 +139,13 @@ class Tapping:
         if row.recipe is None or row.slot not in shared[_TAPS]:
             return found
         lhs, rhs = canonical.widened(operands, equation.params["preferred_element_type"])
-        form, plan = _form(product, equation.params, lhs, rhs), plan_of(row.recipe)
+        form, plan = form_of(product, equation.params, lhs, rhs), plan_of(row.recipe)
         kind = KindPlan(*getattr(Plan(*plan), form.kind[0]))
-        call = _call(product, traced) if Plan(*plan).random else jnp.uint32(0)
+        call = call_number(product, traced) if Plan(*plan).random else jnp.uint32(0)
         data = shared.get(row.recipe.name, (None,) * len(OPERANDS))
-        seed = _seed(product, traced, plan, operands)
+        seed = product_seed(product, traced, plan, operands)
         place = Place(seed, traced.step, call, data, shared[_LIMITS][row.recipe.name])
-        a, b = _padded(form.a, form.b, form.kind, kind.whole)
+        a, b = padded(form.a, form.b, form.kind, kind.whole)
         outputs = 0 if form.kind[0] == "linear" else -1
         shape, whole = ((*x.shape[:-1], y.shape[outputs]) for x, y in ((form.a, form.b), (a, b)))
         padding = [(0, large - small) for large, small in zip(whole, shape)]
