@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 DEMO := out/demo
 
-.PHONY: demo test test-full check bench scorecard gpu-check docs catalogue clean
+.PHONY: demo test test-full check bench scorecard gpu-check docs catalogue tasks clean
 
 demo: .venv/sim  ## sweep 25 minifloats, INT2..INT8 and ternary on handwritten digits
 	$(BIN)/halfulp sweep digits -f 'e[1-5]m[0-4]' -f 'int[2-8]' -f ternary -f binary32 \
@@ -43,6 +43,9 @@ docs: .venv/docs  ## build the documentation into out/docs
 
 catalogue: .venv/dev  ## write docs/catalogue.md and its pictures from the tables of formats
 	$(BIN)/python docs/make_catalogue.py
+
+tasks: .venv/dev  ## train every task with five seeds and write the table of docs/tasks.md
+	$(BIN)/python docs/make_tasks.py
 
 clean:
 	rm -rf .venv out build dist *.egg-info

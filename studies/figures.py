@@ -3,39 +3,24 @@
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from ..sim.pictures.style import COLOURS as COLOURS
+from ..sim.pictures.style import STYLE, WIDTHS
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's palette, without its yellow, which is faint on white (jfly.uni-koeln.de/color)."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-COLUMN, PAGE = 3.4, 7.0
+COLUMN, PAGE = WIDTHS["column"], WIDTHS["page"]
 """Widths in inches."""
-_STYLE: dict[Any, Any] = {
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "axes.titlesize": 8.5,
-    "legend.fontsize": 7,
-    "legend.frameon": False,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 4,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "0.92",
-    "grid.linewidth": 0.6,
-    "svg.hashsalt": "halfulp",
-}
+_STUDIES: dict[Any, Any] = {"axes.grid": True, "lines.markersize": 4}
+"""Beside the style of all pictures."""
 
 
 def styled() -> AbstractContextManager[None]:
     """The studies' style while this lasts; studies are run and saved inside of it."""
     from matplotlib import rc_context
 
-    return rc_context(_STYLE)
+    return rc_context({**STYLE, **_STUDIES})
 
 
 def canvas(
