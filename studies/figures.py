@@ -20,7 +20,8 @@ def styled() -> AbstractContextManager[None]:
     """The studies' style while this lasts; studies are run and saved inside of it."""
     from matplotlib import rc_context
 
-    return rc_context({**STYLE, **_STUDIES})
+    settings: dict[Any, Any] = {**STYLE, **_STUDIES}
+    return rc_context(settings)
 
 
 def canvas(

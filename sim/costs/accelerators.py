@@ -43,9 +43,9 @@ class Accelerator:
         name: by which it is found.
         peaks: 10**12 dense operations a second, by unit; `UNITS` says what each multiplies.
         bandwidth: of its memory, 10**12 bytes a second.
-        memory: 10**9 bytes.
+        memory: 10**9 bytes, as published; some vendors mean 2**30.
         vector: 10**12 operations a second of ordinary binary32 arithmetic, or None where it is not published.
-        source: where the numbers were read.
+        source: the vendor's document that publishes the numbers.
 
     Raises:
         ValueError: an unknown unit, none, or a number that is not positive.
@@ -77,22 +77,39 @@ _MI355X = {"bf16": 2516.6, "fp16": 2516.6, "fp8": 5033.2, "int8": 5033.2, "fp6":
 ACCELERATORS: dict[str, Accelerator] = {
     chip.name: chip
     for chip in (
-        Accelerator("a100", _A100, 2.039, 80.0, 19.5, "NVIDIA A100 80GB SXM datasheet"),
-        Accelerator("h100", _H100, 3.35, 80.0, 66.9, "NVIDIA H100 SXM5, Hopper architecture white paper and datasheet"),
-        Accelerator("h200", _H100, 4.8, 141.0, 66.9, "NVIDIA H200 SXM datasheet"),
-        Accelerator("b200", _B200, 7.7, 180.0, 75.0, "NVIDIA HGX B200 datasheet, one GPU; half of its sparse peaks"),
-        Accelerator("mi300x", _MI300X, 5.3, 192.0, 163.4, "AMD Instinct MI300X datasheet"),
-        Accelerator("mi355x", _MI355X, 8.0, 288.0, 157.3, "AMD Instinct MI355X datasheet"),
-        Accelerator("tpu_v4", {"bf16": 275.0, "int8": 275.0}, 1.2, 32.0, None, "Google Cloud TPU v4 documentation"),
-        Accelerator("tpu_v5e", {"bf16": 197.0, "int8": 393.0}, 0.819, 16.0, None, "Google Cloud TPU v5e documentation"),
-        Accelerator("tpu_v5p", {"bf16": 459.0}, 2.765, 95.0, None, "Google Cloud TPU v5p documentation"),
+        Accelerator("a100", _A100, 2.039, 80.0, 19.5, "NVIDIA A100 Tensor Core GPU datasheet, 80GB SXM"),
         Accelerator(
-            "tpu_v6e", {"bf16": 918.0, "int8": 1836.0}, 1.638, 32.0, None, "Google Cloud TPU v6e documentation"
+            "h100", _H100, 3.35, 80.0, 66.9, "NVIDIA H100 Tensor Core GPU Architecture white paper and datasheet, SXM5"
         ),
-        Accelerator("tpu7x", {"bf16": 2307.0, "fp8": 4614.0}, 7.38, 192.0, None, "Google Cloud TPU7x documentation"),
+        Accelerator("h200", _H100, 4.8, 141.0, 66.9, "NVIDIA H200 Tensor Core GPU datasheet, SXM; units of the H100"),
+        Accelerator(
+            "b200", _B200, 7.7, 180.0, 75.0, "NVIDIA Blackwell datasheet, one GPU of an HGX B200, sparse peaks halved"
+        ),
+        Accelerator("mi300x", _MI300X, 5.3, 192.0, 163.4, "AMD Instinct MI300X data sheet"),
+        Accelerator(
+            "mi355x", _MI355X, 8.0, 288.0, 157.3, "AMD Instinct MI355X product page; more digits by cores and clock"
+        ),
+        Accelerator("tpu_v4", {"bf16": 275.0, "int8": 275.0}, 1.2, 32.0, None, "Google Cloud documentation, TPU v4"),
+        Accelerator(
+            "tpu_v5e", {"bf16": 197.0, "int8": 393.0}, 0.819, 16.0, None, "Google Cloud documentation, TPU v5e"
+        ),
+        Accelerator("tpu_v5p", {"bf16": 459.0}, 2.765, 95.0, None, "Google Cloud documentation, TPU v5p"),
+        Accelerator(
+            "tpu_v6e",
+            {"bf16": 918.0, "int8": 1836.0},
+            1.638,
+            32.0,
+            None,
+            "Google Cloud documentation, TPU v6e; bandwidth: TPU7x",
+        ),
+        Accelerator(
+            "tpu7x", {"bf16": 2307.0, "fp8": 4614.0}, 7.38, 192.0, None, "Google Cloud documentation, TPU7x (Ironwood)"
+        ),
     )
 }
-"""Accelerators by name."""
+"""Accelerators by name. Numbers were compared in November 2026, Google's with its pages, NVIDIA's and AMD's with copies
+of their tables by others. AMD rounds those of the MI355X to two digits; more follow from 1024 matrix cores at 2.4 GHz
+with 512 multiply-adds of bfloat16 a clock, twice as many in 8 bits and four times in FP6 and FP4."""
 
 
 def accelerator(name: "str | Accelerator") -> Accelerator:

@@ -1,8 +1,7 @@
 """A gate-level area model of multiply-accumulate units, in equivalents of a NAND2 gate.
 
-Cells, as areas over that of NAND2_X1 in the NanGate 45 nm Open Cell Library (PDKv1_3_v2010_12: NAND2_X1 0.798 um^2):
-
-    XOR2 2    AND2, OR2 4/3    INV 2/3    MUX2 7/3    half adder 10/3    full adder 16/3    flip-flop 17/3
+Cells are those of the NanGate 45 nm Open Cell Library, in areas of its NAND2_X1: XOR2 2, AND2 and OR2 4/3, INV 2/3,
+MUX2 7/3, half adder 10/3, full adder 16/3, flip-flop 17/3.
 
 Blocks, for widths in bits (B. Parhami, Computer Arithmetic, 2nd ed., 2010; J.-M. Muller et al., Handbook of
 Floating-Point Arithmetic, 2nd ed., 2018, ch. 8):
@@ -32,20 +31,23 @@ from ...formats.floats import FloatFormat
 from .cost import accumulator_bits
 from .factors import Factor, factors_of
 
-CELLS = {
-    "nand2": 1.0,
-    "inv": 2 / 3,
-    "and2": 4 / 3,
-    "or2": 4 / 3,
-    "xor2": 2.0,
-    "mux2": 7 / 3,
-    "half_adder": 10 / 3,
-    "full_adder": 16 / 3,
-    "flip_flop": 17 / 3,
+SQUARE_MICROMETRES = {
+    "nand2": 0.798,
+    "inv": 0.532,
+    "and2": 1.064,
+    "or2": 1.064,
+    "xor2": 1.596,
+    "mux2": 1.862,
+    "half_adder": 2.660,
+    "full_adder": 4.256,
+    "flip_flop": 4.522,
 }
-"""Areas of cells in equivalents of a NAND2."""
+"""Areas of the cells NAND2_X1, INV_X1, AND2_X1, OR2_X1, XOR2_X1, MUX2_X1, HA_X1, FA_X1 and DFF_X1, in um^2."""
 
-SOURCE = "NanGate 45 nm Open Cell Library, PDKv1_3_v2010_12, cells of drive strength X1"
+SOURCE = "NanGate 45 nm Open Cell Library, PDKv1_3_v2010_12, NangateOpenCellLibrary_typical.lib, drive strength X1"
+
+CELLS = {name: area / SQUARE_MICROMETRES["nand2"] for name, area in SQUARE_MICROMETRES.items()}
+"""Areas of cells in equivalents of a NAND2."""
 
 PUBLISHED = (0.2, 1.8)
 """By how much units of minifloats of 3 to 8 bits are published to exceed integer ones of equal bits, in LUTs of an FPGA

@@ -7,6 +7,13 @@ from halfulp.sim.costs.area import CELLS, MacArea, mac_area, minifloat_over_inte
 FULL = CELLS["full_adder"]
 
 
+def test_cells():
+    """The ratios that textbooks count in: gate equivalents are thirds of a NAND2 here."""
+    thirds = {"nand2": 3, "inv": 2, "and2": 4, "or2": 4, "xor2": 6, "mux2": 7, "half_adder": 10, "full_adder": 16}
+    assert {name: pytest.approx(3 * CELLS[name]) for name in thirds} == thirds
+    assert CELLS["flip_flop"] == pytest.approx(17 / 3)
+
+
 def test_blocks():
     assert area.multiplier_area(2, 2) == 4 * CELLS["and2"] + 2 * CELLS["half_adder"]
     assert area.multiplier_area(4, 3) == area.multiplier_area(3, 4)

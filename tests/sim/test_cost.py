@@ -169,6 +169,40 @@ def test_units_of_accelerators():
         unit("tpu_v5p", "fp32", "fp32")
 
 
+MATRIX_UNITS = {
+    "a100": (256, 432, 1.41),
+    "h100": (512, 528, 1.83),
+    "mi300x": (256, 1216, 2.1),
+    "mi355x": (512, 1024, 2.4),
+}
+"""Multiply-adds of bfloat16 a unit and clock, units, GHz: white papers of Ampere, Hopper, CDNA 3 and CDNA 4."""
+
+
+@pytest.mark.parametrize("name", MATRIX_UNITS)
+def test_peaks_follow_from_units_and_clocks(name):
+    each, units, clock = MATRIX_UNITS[name]
+    chip = accelerators.ACCELERATORS[name]
+    assert chip.peaks["bf16"] == pytest.approx(2 * each * units * clock * 1e-3, rel=5e-4)
+    assert chip.peaks["fp16"] == chip.peaks["bf16"]
+    assert all(
+        chip.peaks[unit] == pytest.approx(2 * chip.peaks["bf16"], rel=5e-4)
+        for unit in ("int8", "fp8", "fp8_fnuz")
+        if unit in chip.peaks
+    )
+    assert all(
+        chip.peaks[unit] == pytest.approx(4 * chip.peaks["bf16"], rel=5e-4)
+        for unit in ("int4", "fp4")
+        if unit in chip.peaks
+    )
+
+
+def test_every_accelerator_names_a_document():
+    for chip in accelerators.ACCELERATORS.values():
+        assert any(word in chip.source for word in ("datasheet", "data sheet", "product page", "documentation")), (
+            chip.name
+        )
+
+
 def test_roofline():
     chip = accelerators.Accelerator("mine", {"int8": 1.0}, bandwidth=0.5, memory=1.0)
     time = accelerators.roofline(chip, "int8", "int8", 1000, 1000, 1000, out="binary32")
