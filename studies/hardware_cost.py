@@ -71,7 +71,7 @@ CLAIMS = (
     *(_claim(f"stored_{name}", f"{what} takes {bits} bits an element.", source, bits, Printed())
       for name, (bits, what, source) in STORED.items()),
     _claim("double_quantization", "Quantizing the scales of NF4 saves 0.373 bits an element.",
-           "arXiv:2305.14314, section 3", "0.373", Printed()),
+           "arXiv:2305.14314", "0.373", Printed()),
     _claim("block_bytes", "A packed block of 32 takes 17 bytes in MXFP4, 25 in MXFP6, 33 in MXFP8.",
            "OCP Microscaling Formats v1.0", list(BLOCK_BYTES.values()), Equal()),
     _claim("ternary", "A ternary weight holds 1.58 bits.", "arXiv:2402.17764", "1.58", Printed()),

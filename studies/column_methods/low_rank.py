@@ -4,7 +4,7 @@
     EoRA          A B = SVD_r((W - Q) V L^1/2) L^-1/2 V^T                 least |X (W - Q - A B)^T|, X^T X = V L V^T
     LQ-LoRA       Q = round(W - A B), A B = SVD_r(W - Q), in turn
 
-Sources: arXiv:2307.09782 (LoRC), arXiv:2410.21271 (EoRA), arXiv:2311.12023 (LQ-LoRA, algorithm 1).
+Sources: arXiv:2307.09782 (LoRC), arXiv:2410.21271 (EoRA), arXiv:2311.12023 (LQ-LoRA).
 """
 
 from collections.abc import Callable

@@ -4,7 +4,7 @@
     M1       S = 2^round(log2 S): every scale a power of two                                              ZeroQuant-FP
     M2       S_i = S_max / 2^round(log2(S_max / S_i)): a real scale a row, powers of two for its groups   ZeroQuant-FP
 
-Sources: D2Quant, dual scales; arXiv:2307.09782, section 4.
+Sources: D2Quant, dual scales; arXiv:2307.09782.
 """
 
 from collections.abc import Callable

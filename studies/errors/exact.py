@@ -168,7 +168,20 @@ def blocked(fmt: ScaledFormat, density: Density, *, deviation: float = 1.0, stoc
     cells, size = cells_of(fmt.element), fmt.block_size
     if isinstance(fmt.scale, FloatFormat) and fmt.scale.mantissa_bits >= 23:
         return _with_exact_scales(cells, density, size, float(fmt.goal), stochastic)
-    starts, scales = scale_steps(fmt)
+    return stepped(cells, density, size, scale_steps(fmt), deviation=deviation, stochastic=stochastic)
+
+
+def stepped(
+    cells: Cells,
+    density: Density,
+    size: int,
+    steps: tuple[Array, Array],
+    *,
+    deviation: float = 1.0,
+    stochastic: bool = False,
+) -> Rounded:
+    """The same of any steps: largest magnitudes, ascending from 0, from which on a scale is used, and those scales."""
+    starts, scales = steps
     starts, scales = np.append(starts, FAR) / deviation, scales / deviation
     low, high = (moments_of(cells, density, scales, limit, stochastic) for limit in (starts[:-1], starts[1:]))
     shares = 2 * density.moments(starts)[0]

@@ -1,6 +1,6 @@
 """Quartet's law, fitted to published losses; efficiencies of methods; what resampling says of both.
 
-    L(N, D) = (A / (N eff_N)^alpha + B / (D eff_D)^beta)^gamma + E            (arXiv:2505.14669v4, eq. 1)
+    L(N, D) = (A / (N eff_N)^alpha + B / (D eff_D)^beta)^gamma + E            (arXiv:2505.14669v4)
 
 with N non-embedding parameters and D tokens. A method's eff_N says how many parameters its forward pass is worth,
 eff_D how many tokens its backward pass is. Fits minimize the Huber loss, of scale 1e-4, of log L.

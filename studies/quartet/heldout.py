@@ -69,7 +69,7 @@ class Speed(NamedTuple):
 
 
 SPEEDS = {"FP8:FP8": Speed(1, 1), "FP4:FP8": Speed(2, 1), "FP8:FP4": Speed(1, 2), "FP4:FP4": Speed(2, 2)}
-"""Forward and backward precision: the speed-ups that the paper assumes (table 1)."""
+"""Forward and backward precision: the speed-ups that the paper assumes."""
 
 
 def worth(name: str, of: Efficiency) -> Efficiency:

@@ -19,6 +19,8 @@ from scipy.stats import t as student
 from ...emulate.quantize import quantize, scales
 from ...formats.scaled_registry import scaled
 from ..claims import Measured
+from ..errors.densities import GAUSSIAN
+from ..errors.exact import Rounded, cells_of, scale_steps, stepped
 
 BLOCK = 32
 WIDTH = 1024
@@ -110,9 +112,9 @@ QUARTET_2: dict[str, Row] = {
     "nvfp4_rtn_6": Row(nvfp4(6), False),
     "nvfp4_sr": Row(nvfp4_stochastic, False),
     "nvfp4_eden": Row(nvfp4_eden, False),
-    "mxfp4_rtn": Row(lambda x, seed: quantize(x, _MX), False, 8),
+    "mxfp4_rtn": Row(lambda x, seed: quantize(x, _MX), False, 20),
     "mxfp4_sr": Row(lambda x, seed: prescaled(x, seed, "stochastic"), True),
-    "mxfp4_eden": Row(mxfp4_eden, True, 30),
+    "mxfp4_eden": Row(mxfp4_eden, True, 210),
     "four_over_six": Row(lambda x, seed: quantize(x, "four_over_six"), False),
     "squares": Row(lambda x, seed: quantize(x, "nvfp4_2d"), False),
     "squares_four_over_six": Row(lambda x, seed: quantize(x, _SQUARE), False),
@@ -132,6 +134,20 @@ def of_values(x: np.ndarray, q: Any) -> tuple[float, float]:
     wide, found = x.astype(np.float64), np.asarray(q, np.float64)
     norm = (wide * wide).sum(-1)
     return float((((found - wide) ** 2).sum(-1) / norm).mean()), float((1 - (found * wide).sum(-1) / norm).mean())
+
+
+def integrated(factor: float, phases: int = 64) -> Rounded:
+    """Error and misalignment of MXFP4, nearest, without sampling.
+
+    Args:
+        factor: times OCP's floor of the scale; 4/3 is `prescaled`.
+        phases: how many deviations between 1 and 2 the mean is over; 1 for a deviation of 1.
+    """
+    fmt = scaled("fp4_e2m1", scale="e8m0", block=BLOCK)
+    starts, sizes = scale_steps(fmt)
+    deviations = 2.0 ** (np.arange(phases) / phases)
+    each = [stepped(cells_of(fmt.element), GAUSSIAN, BLOCK, (starts, factor * sizes), deviation=s) for s in deviations]
+    return Rounded(*np.mean(each, axis=0).tolist())
 
 
 class Errors(NamedTuple):

@@ -93,4 +93,3 @@ def test_scales_leave_room():
 
 def test_crest_factors():
     assert fp4_numerics.crest(np.eye(4)).tolist() == [2.0] * 4
-    assert fp4_numerics.commonest_share() == 1

@@ -20,6 +20,14 @@ def test_the_best_resolution_bounds_every_layout():
         assert law.resolution(*law.best_layout(bits)) <= law.best_resolution(bits) * (1 + 1e-12)
 
 
+def test_the_best_split_uses_all_bits():
+    law = fp_scaling_law.LAW
+    for bits in range(4, 17):
+        exponent, mantissa = law.best_split(bits)
+        assert exponent + mantissa == pytest.approx(bits - 1)
+        assert law.resolution(exponent, mantissa) == pytest.approx(law.best_resolution(bits))
+
+
 @pytest.mark.parametrize("layout", [(2, 1), (4, 3), (8, 7)])
 def test_loss_rises_on_both_sides_of_the_critical_data(layout):
     law = fp_scaling_law.LAW

@@ -10,7 +10,7 @@ from halfulp.studies.quartet import fit as fits
 from halfulp.studies.quartet import heldout as heldout
 from halfulp.studies.quartet import table as table
 from halfulp.studies.quartet.methods import backward_gap
-from halfulp.studies.quartet.study import STUDY
+from halfulp.studies.quartet.study import STUDY, llama_parameters
 
 LAW = fits.NOTEBOOK["free"]
 
@@ -186,6 +186,22 @@ def test_errors_of_values():
     x = table.gaussian(4, False, 0)
     assert table.of_values(x, x) == (0.0, 0.0)
     assert table.of_values(x, 0.9 * x.astype(np.float64)) == pytest.approx((0.01, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "phases"), [("rtn", 4 / 3, 64), ("ocp", 1.0, 64), ("rtn_one_phase", 4 / 3, 1)]
+)
+def test_draws_agree_with_integrals(name, factor, phases):
+    found, exact = table.errors_of(table.QUARTET[name]._replace(seeds=6)), table.integrated(factor, phases)
+    # Four standard errors of a mean of six seeds.
+    for drawn, want in zip(found, exact):
+        assert abs(drawn.value - want) < 4 * (drawn.high - drawn.low) / 2 / 2.57
+
+
+def test_parameters_of_llama():
+    width, layers = 256, 1
+    inner = 768  # 8/3 of 256 is 683
+    assert llama_parameters(layers, width) == 4 * width**2 + 3 * width * inner + 3 * width
 
 
 def test_phases_cover_an_octave():

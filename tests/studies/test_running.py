@@ -116,11 +116,11 @@ def test_the_command(ran, tmp_path):
     options = [option for kind, path in pages.items() for option in (f"--{kind}", str(path))]
     result = CliRunner().invoke(app, ["scorecard", NAME, "--out", str(ran), *options])
     assert result.exit_code == 0, result.output
-    assert "6 claims from 1 papers" in result.output
+    assert "8 claims from 1 papers" in result.output
     page = pages["html"].read_text()
     assert "data:image/png;base64," in page
     assert "http" not in page.replace("http-equiv", "")
-    assert pages["csv"].read_text().count("\n") >= 6
+    assert pages["csv"].read_text().count("\n") >= 8
     assert pages["markdown"].read_text().startswith("# Scorecard")
 
 
