@@ -138,6 +138,7 @@ def power_factors(table: ScaledTable, found: Statistic) -> Factors:
     above = (((raised >> carry) & FRACTION) > table.fit.threshold).astype(jnp.int32)
     lowest, highest = (apart(limit)[1] for limit in (table.smallest, table.scale.max_positive))
     j = jnp.clip(exponent + carry + above - table.fit.emax, lowest, highest)
+    j = jnp.where(found.zero, lowest, j)  # where a largest magnitude of zero was given, the smallest scale
     return Factors(j, found.bad, -j, _ceiling(-j))
 
 
@@ -155,7 +156,7 @@ def factors(work: Work, scales: BlockScales) -> Factors:
     e, exponent = apart(jnp.maximum(encode, 1))
     move = exponent if by_product else -exponent
     ceiling = _ceiling(move) if by_product else jnp.where(zero, 0, _ceiling(move))
-    return Factors(j, bad, move, ceiling, d, e, zero if by_product else None)
+    return Factors(j, bad, move, ceiling, d, e, zero)
 
 
 def _ceiling(move: jax.Array) -> jax.Array:
@@ -182,7 +183,10 @@ def values(work: Work, target: Layout, c: Short, bits: jax.Array, of: Factors, w
     else:
         found = _times(xp, q, [spread(part) for part in halves(of.d)], room, up)
     if of.zero is not None:
-        found = jnp.where(spread(of.zero), 0, found)
+        zero = spread(of.zero)
+        found = jnp.where(zero, 0, found)
+        if work.structure.encode != "reciprocal":  # a quotient by zero is zero; only infinities saturate
+            q = jnp.where(zero & (magnitude < FLOAT32.infinity), 0, q)
     found = jnp.where(q == 0, sign & c.zero_sign, found | sign)
     found = jnp.where(magnitude > spread(jnp.where(of.bad, -1, FLOAT32.infinity)), FLOAT32.nan, found)
     return found if target is FLOAT32 else narrow(xp, FLOAT32, target, found)
