@@ -165,7 +165,9 @@ class Processes:
     def _started(self) -> ProcessPoolExecutor:
         pool = ProcessPoolExecutor(self._count, multiprocessing.get_context("spawn"), initializer=become_worker)
         try:
-            pool.submit(int).result()
+            with uninterrupted():
+                first = pool.submit(int)
+            first.result()
         except BrokenExecutor as error:
             raise SweepError(
                 "the worker processes ended as they started; a script calls hu.sweep inside of "
@@ -175,7 +177,8 @@ class Processes:
 
     def submit(self, call: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """The future of a call in a process."""
-        return self._pool.submit(call, *arguments)
+        with uninterrupted():
+            return self._pool.submit(call, *arguments)
 
     def rebuild(self) -> None:
         """Start new processes in place of those that are left."""
@@ -194,6 +197,22 @@ class Processes:
     def close(self) -> None:
         """Let the processes end."""
         self._pool.shutdown()
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Keep Ctrl-C for afterwards: a process that is interrupted as it starts is known to nobody and waited for."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is None:
+        yield
+        return
+    received: list[tuple[Any, ...]] = []
+    previous = signal.signal(signal.SIGINT, lambda *signalled: received.append(signalled))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        if received and callable(previous):
+            previous(*received[0])
 
 
 class Given:

@@ -12,6 +12,7 @@ from pathlib import Path
 import halfulp as hu
 import pandas
 import pytest
+from halfulp.sim.sweeps.executors import uninterrupted
 from halfulp.sim.sweeps.store import Store
 
 HERE = str(Path(__file__).parent)
@@ -165,6 +166,21 @@ def test_an_interrupt_keeps_what_finished_and_says_how_to_go_on(tmp_path):
     seen = []
     hu.sweep(train, {"x": range(5)}, store=path, progress=lambda done, total: seen.append(done))
     assert seen == [3, 4, 5]
+
+
+def test_ctrl_c_waits_until_a_process_has_started():
+    """One that is interrupted as it starts would be waited for at the end of the program, for ever."""
+    steps = []
+
+    def start():
+        with uninterrupted():
+            os.kill(os.getpid(), signal.SIGINT)
+            steps.append("started")
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert steps == ["started"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_ctrl_c_waits_a_moment_for_processes(tmp_path):
