@@ -17,6 +17,7 @@ STUDIES = (
     "low_bit_methods",
     "column_methods",
     "fp4_numerics",
+    "fp4_design",
 )
 """In the order of the scorecard."""
 

@@ -1,0 +1,101 @@
+"""The pictures of the study of FP4's design space."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ..figures import COLOURS, MARKERS, PAGE, canvas
+from ..study import Picture
+from .analysis import Table, chosen, mean_of
+from .designs import COARSE, FLOATS, NAMED, SCALES, SMALLER, Point
+
+_SHOWN = {"teacher_student": "regression", "text": "language"}
+_REPRESENTATIONS = ("E8M0", *(Point(name, tensor).representation for name in FLOATS for tensor in (False, True)))
+_LEVELS = {"none": "no transform", "rht16": "random Hadamard", "gradients": "stochastic dY",
+           "backward": "stochastic backward", "nearest": "nearest"}  # fmt: skip
+_FACTORS = ("representation", "rounding", "transform")
+
+
+def _name(task: str) -> str:
+    return _SHOWN.get(task, task)
+
+
+def front_picture(front: Table, table: Table) -> Picture:
+    """Gain against overhead, a point a recipe."""
+    figure, axes = canvas(width=PAGE, height=3.0)
+    scales = table.groupby("recipe")["scale"].first()
+    rotated = table.groupby("recipe")["transform"].first()
+    plain = front[front["recipe"].map(scales).notna()]
+    kinds = [name for name in SCALES if name in set(scales)]
+    for index, scale in enumerate(kinds):
+        for turned in (False, True):
+            own = plain[(plain["recipe"].map(scales) == scale) & ((plain["recipe"].map(rotated) != "none") == turned)]
+            shown = Point(scale, False).representation if not turned else None
+            axes.plot(own["overhead"], own["gain"], MARKERS[index], color=COLOURS[index], label=shown,
+                      mfc=COLOURS[index] if turned else "white", ms=5)  # fmt: skip
+    on = front[front["on_front"]]
+    axes.plot(on["overhead"], on["gain"], color="0.4", lw=1, drawstyle="steps-post", zorder=0)
+    for name in (COARSE, *NAMED):
+        for _, row in front[front["recipe"] == name].iterrows():
+            axes.plot(row["overhead"], row["gain"], "*", color="black", ms=9, zorder=3)
+            axes.annotate(name, (row["overhead"], row["gain"]), xytext=(6, -3),
+                          textcoords="offset points", fontsize="small", va="top")  # fmt: skip
+    axes.axhline(1, color="0.3", lw=1, ls="--")
+    _around_best(axes, front)
+    low = float(front["gain"].clip(lower=-3).min())
+    axes.set(xlabel="overhead (operations, reads and random numbers of quantizing an element)",
+             ylabel="gain: MXFP4 0, float32 1", ylim=(low - 0.2, 1.25))  # fmt: skip
+    axes.legend(title="block scales", ncols=1, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return Picture(figure, "Gain and overhead, means over tasks and seeds; filled with a random Hadamard transform, "
+                           "ringed the paper's best trade-off, the line is the front.")  # fmt: skip
+
+
+def _around_best(axes: Any, front: Table) -> None:
+    best = front[front["recipe"] == Point().name]
+    axes.plot(best["overhead"], best["gain"], "o", mfc="none", mec="black", ms=11, mew=1.2)
+
+
+def effects_picture(found: Table) -> Picture:
+    """Main effects with their intervals, a column a task."""
+    tasks = list(dict.fromkeys(found["task"]))
+    figure, columns = canvas(columns=len(tasks), height=3.2, sharey=True, squeeze=False)
+    main = found[found["factor"].isin(_FACTORS)]
+    levels = list(dict.fromkeys(zip(main["factor"], main["level"])))
+    gaps = np.cumsum([0, *(a[0] != b[0] for a, b in pairwise(levels))])
+    places = {level: -(number + 0.6 * gap) for number, (level, gap) in enumerate(zip(levels, gaps))}
+    for axes, task in zip(columns[0], tasks):
+        own = main[main["task"] == task]
+        at = [places[key] for key in zip(own["factor"], own["level"])]
+        effect, low, high = (100 * own[name].to_numpy() for name in ("estimate", "low", "high"))
+        colours = [COLOURS[_FACTORS.index(name)] for name in own["factor"]]
+        axes.axvline(0, color="0.3", lw=1)
+        axes.hlines(at, low, high, color=colours, lw=1.5)
+        axes.scatter(effect, at, c=colours, s=16, zorder=3)
+        axes.set(title=_name(task), xlabel="effect on the loss (log, %)")
+    columns[0][0].set_yticks(list(places.values()), [_LEVELS.get(level, level) for _, level in levels])
+    return Picture(figure, "Main effects on the log of the loss with 95% intervals: left is better. +T is with a scale "
+                           "of the tensor.")  # fmt: skip
+
+
+def scales_picture(table: Table) -> Picture:
+    """How far trainings come with each representation of scales, with usual and with small gradients."""
+    both = chosen(table, loss_scale=[1.0, SMALLER], transform="none", block=16, rounding=["nearest", "gradients"],
+                  estimator="identity", scale_rounding="nearest")  # fmt: skip
+    tasks = [name for name, runs in both.groupby("task", sort=False) if runs["loss_scale"].nunique() > 1]
+    figure, columns = canvas(columns=len(tasks), height=2.6, sharey=True, squeeze=False)
+    for axes, task in zip(columns[0], tasks):
+        for index, (scale, shown) in enumerate(((1.0, "as they are"), (SMALLER, "/ 1024"))):
+            runs = chosen(both, task=task, loss_scale=scale)
+            names = [name for name in _REPRESENTATIONS if name in set(runs["representation"])]
+            found = [mean_of(chosen(runs, representation=name)) for name in names]
+            at = np.array([_REPRESENTATIONS.index(name) for name in names]) + 0.16 * (2 * index - 1)
+            values = np.array([each.value for each in found])
+            ends = np.array([[each.value - each.low, each.high - each.value] for each in found]).T
+            axes.errorbar(at, values, yerr=ends, fmt=MARKERS[index], color=COLOURS[index], capsize=2, label=shown)
+        axes.axhline(1, color="0.3", lw=1, ls="--")
+        axes.set_xticks(range(len(_REPRESENTATIONS)), _REPRESENTATIONS, rotation=60, ha="right")
+        axes.set(title=_name(str(task)))
+    columns[0][0].set(ylabel="share of float32's way from chance", ylim=(-0.05, 1.1))
+    columns[0][0].legend(title="gradients", loc="lower right")
+    return Picture(figure, "How far trainings come, with gradients as they are and 1024 times smaller (no transform).")
