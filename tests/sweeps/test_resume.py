@@ -168,7 +168,15 @@ def test_an_interrupt_keeps_what_finished_and_says_how_to_go_on(tmp_path):
     assert seen == [3, 4, 5]
 
 
-def test_ctrl_c_waits_until_a_process_has_started():
+@pytest.fixture
+def heard():
+    """Ctrl-C is heard, also where the tests run in the background, which ignores it."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+def test_ctrl_c_waits_until_a_process_has_started(heard):
     """One that is interrupted as it starts would be waited for at the end of the program, for ever."""
     steps = []
 
@@ -187,7 +195,8 @@ def test_ctrl_c_waits_a_moment_for_processes(tmp_path):
     """Runs under way that end in time are kept; those that do not are ended, and the workers with them."""
     space = [{"x": x, "folder": str(tmp_path), "seconds": 0.5 if x < 2 else 60} for x in range(6)]
     program = f"""
-        import sys
+        import signal, sys
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which programs in the background ignore
         sys.path.insert(0, {HERE!r})
         import experiment, halfulp as hu
         from halfulp.sim.sweeps import driver
