@@ -133,20 +133,20 @@ class Probe:
         """The table of all that was recorded so far.
 
         Returns:
-            A DataFrame, a row for each step, layer, product, tensor, format and recipe:
+            A DataFrame, a row for each step, layer, product, tensor, format and recipe::
 
-            step, layer             when and where
-            product                 which of several of the layer, such as 'query' or 'scores'; else empty
-            tensor                  fprop_x and fprop_w, the operands of Y = X W^T; dgrad_e and dgrad_w of dX = E W;
-                                    wgrad_e and wgrad_x of dW = E^T X; and output, input_gradient, weight_gradient
-            format, recipe          the operand's format, with what else is set; the recipe it is of
-            in_use, training        whether the layer computes with it; whether it was in training
-            calls                   how many calls are pooled
-            sqnr_db ... rms         see `TensorStatistics`; of results, of the one that nothing was quantized for
-            scale_min ... scale_max floor(log2 scale) over blocks
-            scale_counts            how many blocks have a scale of each exponent, from scale_min to scale_max
-            gradient_to_noise, gradient_cosine   see `GradientStatistics`; before gradient estimators are applied
-            note                    what could not be done, or is special
+                step, layer             when and where
+                product                 which of several of the layer, such as 'query' or 'scores'; else empty
+                tensor                  fprop_x and fprop_w, the operands of Y = X W^T; dgrad_e and dgrad_w of dX = E W;
+                                        wgrad_e and wgrad_x of dW = E^T X; and output, input_gradient, weight_gradient
+                format, recipe          the operand's format, with what else is set; the recipe it is of
+                in_use, training        whether the layer computes with it; whether it was in training
+                calls                   how many calls are pooled
+                sqnr_db ... rms         see `TensorStatistics`; of results, of the one that nothing was quantized for
+                scale_min ... scale_max floor(log2 scale) over blocks
+                scale_counts            how many blocks have a scale of each exponent, from scale_min to scale_max
+                gradient_to_noise, gradient_cosine   see `GradientStatistics`; before gradient estimators are applied
+                note                    what could not be done, or is special
         """
         import pandas
 
