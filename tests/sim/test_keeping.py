@@ -56,11 +56,16 @@ def test_weights_and_states_in_formats_are_the_same_in_both_libraries(task):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
-@pytest.mark.parametrize("storage", ["bf16", "int8_weights", "fp8_lm", "tetrajet_ramping", "eco"])
+@pytest.mark.parametrize(
+    ("storage", "optimizer"),
+    [
+        (storage, optimizer)
+        for storage in ("bf16", "int8_weights", "fp8_lm", "tetrajet_ramping", "eco")
+        for optimizer in ("sgd", "adamw", "muon")
+        if (storage, optimizer) != ("eco", "muon")  # refused: muon has no momentum that ECO knows
+    ],
+)
 def test_storages_are_the_same_in_both_libraries(task, optimizer, storage):
-    if storage == "eco" and optimizer == "muon":
-        pytest.skip("muon has no momentum that ECO knows")
     kept = {"weights": "int8_per_row", "compensation": "eco"} if storage == "eco" else storage
     if storage == "int8_weights" and optimizer == "muon":
         kept = hu.Storage(weights="int8_per_row")
