@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t
 
 from ..claims import Measured
+from ..errors.samples import mean_of
 
 
 class Estimate(NamedTuple):
@@ -24,10 +24,8 @@ class Estimate(NamedTuple):
 
 def mean(samples: Sequence[float] | np.ndarray) -> Estimate:
     """The mean with Student's interval."""
-    x = np.asarray(samples, np.float64)
-    half = float(t.ppf(0.975, x.size - 1) * x.std(ddof=1) / np.sqrt(x.size))
-    value = float(x.mean())
-    return Estimate(value, value - half, value + half, x.size)
+    found = mean_of(np.ravel(samples))
+    return Estimate(found.value, found.low, found.high, np.size(samples))
 
 
 def slope(x: Sequence[float] | np.ndarray, errors: np.ndarray, seed: int = 0, resamples: int = 1000) -> Estimate:

@@ -36,7 +36,7 @@ from .fit import (
 from .heldout import SPEEDS, crossing, leave_one_size_out, losses_at_budget, predicted
 from .methods import Fitted, backward_gap, efficiencies
 from .pictures import errors_picture, gap_picture, law_picture, map_picture
-from .table import QUARTET, QUARTET_2, Errors, averaged_products, errors_of, integrated, mean_of
+from .table import QUARTET, QUARTET_2, Errors, averaged_products, errors_of, integrated
 
 RESAMPLED = {QUICK: 150, FULL: 2000}
 REPEATS = (1, 2, 4, 8, 16, 32)

@@ -14,13 +14,13 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import t as student
 
 from ...emulate.quantize import quantize, scales
 from ...formats.scaled_registry import scaled
 from ..claims import Measured
 from ..errors.densities import GAUSSIAN
 from ..errors.exact import Rounded, cells_of, scale_steps, stepped
+from ..errors.samples import mean_of
 
 BLOCK = 32
 WIDTH = 1024
@@ -168,14 +168,6 @@ def errors_of(row: Row, more: int = 1, rows: int = 512) -> Errors:
         x = gaussian(rows, row.phases, seed)
         found.append(of_values(x, row.quantize(x, seed)))
     return Errors(*(mean_of(each) for each in zip(*found)))
-
-
-def mean_of(values: Any) -> Measured:
-    """A mean over independent seeds with its 95% interval, by Student's distribution."""
-    each = np.asarray(values, float)
-    mean = float(each.mean())
-    half = float(student.ppf(0.975, len(each) - 1) * each.std(ddof=1) / np.sqrt(len(each)))
-    return Measured(mean, mean - half, mean + half, count=len(each))
 
 
 def averaged_products(row: Row, counts: tuple[int, ...], seeds: int, size: int = 128) -> Iterator[np.ndarray]:
