@@ -15,6 +15,7 @@ from scipy.stats import linregress
 from scipy.stats import t as student
 
 from ..claims import Measured
+from ..errors.samples import mean_of
 from ..study import FULL, QUICK, Context, Findings, Study
 from .claims import CLAIMS, LUQ_INT4, PAPER, PAPER_2
 from .fit import (
