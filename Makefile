@@ -30,8 +30,8 @@ check: .venv/dev  ## lint, types, fast tests
 bench: .venv/bench  ## time quantization against a copy and the peers, e.g. make bench BENCH=--quick
 	$(BIN)/python -m benchmarks $(BENCH)
 
-scorecard: .venv/sim  ## run the studies: every published claim, measured, with its verdict
-	$(BIN)/halfulp scorecard --csv out/scorecard.csv --html out/scorecard.html
+scorecard: .venv/sim  ## every published claim, measured, with its verdict; SCORECARD=--again trains as well
+	$(BIN)/halfulp scorecard --csv out/scorecard.csv --html out/scorecard.html $(SCORECARD)
 
 gpu-check:  ## compare the kernels on this machine's GPU with the CPU, time them, write benchmarks/gpu/<machine>.md
 	@mkdir -p out/gpu && ln -sfn "$(CURDIR)" out/gpu/halfulp

@@ -47,6 +47,8 @@ def study(
         return
     found = study_by_name(name)
     console.print(f"[bold]{found.title}.[/] {found.question}", highlight=False)
+    if found.scale(scale) != scale:
+        console.print(f"it has no scale {scale!r}, and runs at {found.scale(scale)!r}", highlight=False)
     with _progress(console) as progress:
         bar = progress.add_task(found.name, total=None)
 
@@ -64,14 +66,15 @@ def scorecard(
     out: _Out = _OUT,
     data: _Data = None,
     workers: Annotated[int, typer.Option(min=1, help="Studies that run at a time.")] = 2,
-    again: Annotated[bool, typer.Option("--again", help="Run those that are stored, too.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Run those that are stored or shipped, too.")] = False,
     csv: Annotated[Path | None, typer.Option(help="Write the claims as CSV.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write one HTML page with the claims and the pictures.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the claims as a Markdown page.")] = None,
 ) -> None:
     """Run every study and print each claim: published, measured, verdict.
 
-    Studies whose run is stored under --out are not repeated. The exit code is 1 where a study failed; a claim that
+    Studies whose run is stored under --out are not repeated, nor those that train for long and come with their
+    results: --again runs all of them. The exit code is 1 where a study failed; a claim that
     is not reproduced is a result, not a failure.
     """
     from rich.console import Console
@@ -84,7 +87,7 @@ def scorecard(
         bar = progress.add_task("studies", total=len(names) if names else _count())
 
         def report(name: str, result: Record | Exception) -> None:
-            ended = f"{result.seconds:.0f} s" if isinstance(result, Record) else "[red]failed[/]"
+            ended = f"{result.scale}, {result.seconds:.0f} s" if isinstance(result, Record) else "[red]failed[/]"
             progress.console.print(f"{name}: {ended}", highlight=False)
             progress.advance(bar)
 

@@ -110,8 +110,15 @@ def markdown_page(card: Scorecard) -> str:
                  *[[str(kind), *map(str, row)] for kind, row in card.counts().iterrows()]]),
     ]  # fmt: skip
     for name in card.records:
-        study = study_by_name(name)
-        lines += ["", f"## {study.title}", "", f"{study.question} ({', '.join(study.papers)})", ""]
+        study, record = study_by_name(name), card.records[name]
+        lines += [
+            "",
+            f"## {study.title}",
+            "",
+            f"{study.question} ({', '.join(study.papers)}; scale {record.scale}, "
+            f"{record.seconds:.0f} s, {record.finished[:10]})",
+            "",
+        ]
         body = [
             [f"{row['statement']} *{row['source']}*" + (f" {row['note']}" if row["note"] else ""), row["published"],
              row["measured"] + (f" {row['interval']}" if row["interval"] else ""), row["kind"], row["verdict"]]

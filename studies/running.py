@@ -11,7 +11,7 @@ from ..sim.sweeps.executors import become_worker
 from .catalogue import study as study_by_name
 from .figures import styled
 from .records import RESULT, SHIPPED, Record, RecordError, read, recorded, save, sources
-from .study import QUICK, Context, Findings, Study
+from .study import QUICK, SCALES, Context, Findings, Study
 
 OUT = Path("out/studies")
 """Where runs are kept unless another folder is named."""
@@ -70,7 +70,10 @@ def folder_of(study: Study, scale: str, out: Path) -> Path:
 
 
 def stored(study: Study, scale: str, out: Path) -> Record | None:
-    """The record of a run that need not be repeated: of this code, or shipped with it; None where there is none.
+    """The record of a run that need not be repeated; None where there is none.
+
+    One of this code in the folder; else one that is shipped, of the largest scale from the one asked for on: studies
+    that train for long come with their results.
 
     Raises:
         RecordError: a record that is damaged, or whose claims changed since.
@@ -80,8 +83,11 @@ def stored(study: Study, scale: str, out: Path) -> Record | None:
         record = read(path, study)
         if record.sources == sources():
             return record
-    shipped = SHIPPED / f"{study.name}.{scale}.json"
-    return read(shipped, study) if shipped.exists() else None
+    for larger in reversed(SCALES[SCALES.index(scale) :]):
+        shipped = SHIPPED / f"{study.name}.{larger}.json"
+        if shipped.exists():
+            return read(shipped, study)
+    return None
 
 
 def run_all(

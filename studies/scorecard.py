@@ -75,12 +75,14 @@ def scorecard(
 ) -> Scorecard:
     """Run every study that has no stored run, and gather their claims.
 
+    Studies that train for long come with results of their own, which count as stored.
+
     Args:
         names: of studies; None for all.
         scale: 'quick', 'full' or 'gpu'.
         out: folder of runs; those of this code in it are not repeated.
         workers: how many studies at a time.
-        again: repeat stored ones too.
+        again: repeat stored ones too, and those that are shipped.
         data: folder of optional data.
         report: called with the name and the record, or the error, of each study as it ends.
 

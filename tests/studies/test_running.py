@@ -46,6 +46,16 @@ def test_changed_code_runs_anew(ran, monkeypatch):
     assert stored(study(NAME), "quick", ran) is None
 
 
+def test_a_shipped_run_of_a_larger_scale_counts(ran, tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "SHIPPED", tmp_path)
+    record = read(ran / NAME / "quick" / "result.json", study(NAME))
+    for scale in ("quick", "full"):
+        write(replace(record, scale=scale), tmp_path / f"{NAME}.{scale}.json")
+    found = [stored(study(NAME), scale, tmp_path / "none") for scale in ("quick", "full", "gpu")]
+    assert [each and each.scale for each in found] == ["full", "full", None]
+    assert stored(study(NAME), "quick", ran) == record
+
+
 def test_changed_claims_fail(ran):
     found = study(NAME)
     changed = replace(found, claims=(replace(found.claims[0], published=1.68), *found.claims[1:]))
@@ -122,6 +132,12 @@ def test_the_command(ran, tmp_path):
     assert "http" not in page.replace("http-equiv", "")
     assert pages["csv"].read_text().count("\n") >= 8
     assert pages["markdown"].read_text().startswith("# Scorecard")
+
+
+def test_the_command_says_which_scale_it_runs_at(tmp_path):
+    result = CliRunner().invoke(app, ["study", NAME, "--scale", "gpu", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "it has no scale 'gpu', and runs at 'quick'" in result.output
 
 
 def test_the_command_lists_studies():
