@@ -118,7 +118,9 @@ def _estimator(recipe: Recipe, index: int, specs: list[Operand]) -> tuple[float,
     if name == "default":
         name = "identity" if spec.follows and spec.scaling[0] not in ("std", "learned") else "clip"
     taken = specs[3 if index else 5].quantized
-    return ESTIMATORS[name], bool(spec.transform) and (taken or name != "identity")
+    scale = {1: "absmax", 2: "absmax_full"}.get(spec.through_scale, "identity")
+    operations = ESTIMATORS[name] if name == scale else ESTIMATORS[name] + ESTIMATORS[scale]
+    return operations, bool(spec.transform) and (taken or name != "identity")
 
 
 def _serves(first: Quantizer, second: Quantizer, spec: Operand) -> bool:

@@ -78,11 +78,11 @@ MODELS: dict[str, dict[str, Callable[..., Description]]] = {
     "llama": {
         name: partial(_sized, _llama, size)
         for name, size in {
-            "50k": (64, 1), "100k": (64, 2), "200k": (96, 2), "600k": (128, 3), "1m": (128, 5), "3m": (256, 4),
-            "10m": (384, 6),
+            "13k": (32, 1), "50k": (64, 1), "100k": (64, 2), "200k": (96, 2), "600k": (128, 3), "1m": (128, 5),
+            "3m": (256, 4), "10m": (384, 6),
         }.items()
     },
-    "mlp_denoiser": _sizes(_mlp_denoiser, s=(128, 2), m=(256, 4), l=(512, 6)),
+    "mlp_denoiser": _sizes(_mlp_denoiser, xs=(64, 1), s=(128, 2), m=(256, 4), l=(512, 6)),
     "unet": _sizes(_unet, s=(16,), m=(32,), l=(64,)),
 }  # fmt: skip
 """By name and size, what makes a model for a geometry: hidden widths; channels; width and depth."""

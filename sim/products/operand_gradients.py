@@ -31,13 +31,13 @@ def estimated(
     if name in ("default", "clip", "lsq"):
         clips = scale is not None or not of.follows
         return xp.where(_inside(xp, wide, scale, of), gradient, 0.0) if clips else gradient
-    if name in ("absmax", "absmax_full"):
-        found = _through_the_scale(xp, g, wide, xp.wide(values), of, name == "absmax_full")
-    else:
+    slope = None
+    if name not in ("absmax", "absmax_full"):
         low, high = (xp.wide(called(t, of, noise, rounding=side, scale=scale)) for side in ("down", "up"))
         width = xp.minus(high, low)
         share = xp.where(vanishes(xp, width), 0.0, xp.over(xp.minus(wide, low), or_one(xp, width)))
-        found = g * _slope(xp, name, of, share)
+        slope = _slope(xp, name, of, share)
+    found = _through_the_scale(xp, g, wide, xp.wide(values), slope, of) if of.through_scale else g * slope
     return xp.delivered(found, gradient, False)
 
 
@@ -60,16 +60,17 @@ def _slope(xp: Floats, name: str, of: Operand, share: Array) -> Array:
     return xp.where(abs(share - 0.5) <= width / 2, xp.number(1 / width, share), 0.0)
 
 
-def _through_the_scale(xp: Floats, g: Array, t: Array, values: Array, of: Operand, full: bool) -> Array:
-    """Straight through, and through the scale at the largest element of each block.
+def _through_the_scale(xp: Floats, g: Array, t: Array, values: Array, slope: Array | None, of: Operand) -> Array:
+    """With the slope of the step, and through the scale at the largest element of each block.
 
-    With s = amax / largest and x^ = s q(x / s):
+    With s = amax / largest and x^ = s q(x / s), of which q' is the slope, or None for 1:
 
-        d x^_j / d x_i = [i = j] + [i is the largest] sign(x_i) (x^_j - x_j) / amax
+        d x^_j / d x_i = [i = j] q'_j + [i is the largest] sign(x_i) (x^_j - q'_j x_j) / amax
     """
-    parts, error, axes = t, xp.minus(values, t), tuple(range(len(t.shape)))
+    parts, own, axes = t, g if slope is None else g * slope, tuple(range(len(t.shape)))
+    error = xp.minus(values, t if slope is None else slope * t)
     if of.block >= 0:
-        (parts, axis), g, error = blocks_of(t, of), blocks_of(g, of)[0], blocks_of(error, of)[0]
+        (parts, axis), (g, _), (own, _), (error, _) = (blocks_of(each, of) for each in (t, g, own, error))
         axes = (axis,)
     amax = xp.largest(parts, axes)
     divisor = or_one(xp, amax)
@@ -77,7 +78,8 @@ def _through_the_scale(xp: Floats, g: Array, t: Array, values: Array, of: Operan
     count = xp.sum(xp.where(largest, xp.number(1.0, t), 0.0), axes)
     first = xp.where(largest, xp.over(parts, divisor), 0.0) / xp.clip(count, 1.0, None)
     of_scale = g * xp.over(error, divisor)
-    return (g + first * (xp.sum(of_scale, axes) if full else of_scale)).reshape(tuple(t.shape))
+    through = first * (xp.sum(of_scale, axes) if of.through_scale == 2 else of_scale)
+    return (own + through).reshape(tuple(t.shape))
 
 
 def step_gradient(xp: Floats, gradient: Array, t: Array, values: Array, scale: Array, of: Operand) -> Array:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from ...formats.catalogue import format as any_format
 from ...formats.complexes import ComplexFormat
 from ...formats.scaled import ScaledFormat
-from .quantizer import Quantizer
+from .quantizer import GRADIENTS, Quantizer
 from .recipe import OPERANDS, Recipe
 
 TILES = {"convolution": (0, 1), "transposed": (0, 1)}
@@ -62,6 +62,13 @@ class Operand(NamedTuple):
     pad: bool
     sizes: tuple[int, ...]
     element: str
+
+    @property
+    def through_scale(self) -> int:
+        """What of the derivative of an absmax scale the gradient has: 0 nothing, 1 its share, 2 the whole Jacobian."""
+        name, *parameters = self.gradient or ("",)
+        known = {"absmax": 1, "absmax_full": 2}
+        return int(parameters[-1]) if "scale" in GRADIENTS.get(name, ()) else known.get(name, 0)
 
 
 @lru_cache(maxsize=1024)

@@ -105,7 +105,7 @@ def _kind_plan(recipe: Recipe, kind: str) -> tuple[Any, ...]:
         sizes = [(axis, each, of.fmt) for axis, each in zip(of.along, of.sizes)] + [(of.axis, size, of.transform)]
         dimensions = DIMENSIONS[kind][_TENSORS[index]]
         blocks += [(index, axis, dimensions[axis], each, name) for axis, each, name in sizes if each > 1]
-        by_statistics = of.scaling[0] in ("std", "eden") or of.gradient[0] in ("absmax", "absmax_full")
+        by_statistics = of.scaling[0] in ("std", "eden") or of.through_scale > 0
         by_statistics = by_statistics or of.prescale != 1.0
         each = of.block if by_statistics and of.block > 0 else 1
         whole[_CONTRACTED[index]] = lcm(whole[_CONTRACTED[index]], size, each)

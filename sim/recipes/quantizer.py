@@ -17,9 +17,9 @@ GRADIENTS: dict[str, dict[str, float]] = {
     "default": {},
     "identity": {},
     "clip": {},
-    "dge": {"power": 5.0, "limit": 3.0},
-    "spline": {"sharpness": 4.0},
-    "piecewise_linear": {"width": 0.5},
+    "dge": {"power": 5.0, "limit": 3.0, "scale": 0.0},
+    "spline": {"sharpness": 4.0, "scale": 0.0},
+    "piecewise_linear": {"width": 0.5, "scale": 0.0},
     "absmax": {},
     "absmax_full": {},
     "lsq": {},
@@ -35,6 +35,9 @@ GRADIENTS: dict[str, dict[str, float]] = {
     absmax             straight through, and the share of the scale's own derivative at the largest element
     absmax_full        the whole Jacobian of an absmax scale
     lsq                that of a learned step size (arXiv:1902.08153)
+
+The smooth steps have the derivative of an absmax scale besides, where they are told `scale`: 0 for none, 1 for its
+share at the largest element, as `absmax`, 2 for the whole Jacobian, as `absmax_full` (arXiv:2509.17791).
 """
 
 SCALINGS: dict[str, dict[str, float]] = {
@@ -87,6 +90,8 @@ def _choice(kind: str, given: Any, known: Mapping[str, Mapping[str, float]]) -> 
             raise ValueError(unknown(f"parameter of {kind} {name!r}", key, known[name]))
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise TypeError(f"{kind} {name!r}: expected a number for {key}, got {value!r}")
+        if key == "scale" and value not in (0, 1, 2):
+            raise ValueError(f"{kind} {name!r}: expected scale 0 (none), 1 (its share) or 2 (all of it), got {value}")
     return Choice(name, tuple((key, float(own.get(key, value))) for key, value in known[name].items()))
 
 

@@ -58,6 +58,7 @@ class TaskRuns:
         self.name = self._task.name
         self._base, self._remote = training or Training(), remote
         self._trainers: dict[Training, Any] = {}
+        self._programs: dict[Any, Any] = {}
         self._members: list[Member] = []
         self._groups: list[Any] = []
 
@@ -86,7 +87,7 @@ class TaskRuns:
         from ..training.jax_grid import Trainer
 
         if training not in self._trainers:
-            self._trainers[training] = Trainer(self._task, training)
+            self._trainers[training] = Trainer(self._task, training, programs=self._programs)
         return self._trainers[training]
 
     def _planned(self, member: Member, group: Any, program: str) -> Planned:

@@ -30,8 +30,11 @@ from .jax_probes import Probes
 from .jax_recipes import Group, grouped, loss_of, measures_of, scales_of
 from .jax_step import Doing, Member, State, evaluated, initial_state, segment_of
 from .keeping import check_compensation, kept_parameters
-from .training import EVALUATED, Run, Trained, Training, rate_factors, width_for
+from .training import DYNAMIC, EVALUATED, Run, Trained, Training, rate_factors, width_for
 
+_USUAL = Training()
+_AS_DATA = ("steps", "warmup", "schedule", "final", "evaluate_every", "checkpoint_every")
+"""Settings of a training of which its programs know nothing."""
 Report = Callable[[int, int], None]
 """Called with (finished steps of all runs, all steps)."""
 
@@ -57,6 +60,8 @@ class Trainer:
         training: how.
         checkpoints: a folder for checkpoints, from which a training that was stopped goes on; None keeps none.
         any_version: whether it goes on from those of other versions of halfulp, JAX and optax.
+        programs: those of other trainers of the task, with which they are shared: how many steps there are, how
+            the learning rate changes and the loss scale are data to them.
 
     Raises:
         ValueError: a batch larger than the data.
@@ -68,6 +73,7 @@ class Trainer:
         training: Training | None = None,
         checkpoints: str | Path | None = None,
         any_version: bool = False,
+        programs: "dict[Any, Program] | None" = None,
     ) -> None:
         self.any_version = any_version
         self.task, self.training = task, training or Training()
@@ -76,7 +82,8 @@ class Trainer:
         self.training.check_batch(task.name, self.samples)
         self.width = width_for(self.training, task.flops_per_sample)
         self.fingerprint = fingerprint_of(task)
-        self._programs: dict[Any, Program] = {}
+        self._programs: dict[Any, Program] = {} if programs is None else programs
+        self._shaping = _shaping(self.training)
         self._train = {name: jnp.asarray(a) for name, a in task.train.items()}
         self._valid = {name: jnp.asarray(a) for name, a in task.valid.items()}
 
@@ -136,12 +143,13 @@ class Trainer:
         self, chunk: Chunk, runs: Sequence[Run], report: Callable[[int], None] | None = None, keep: bool = False
     ) -> list[Trained]:
         """Train the runs of one chunk; see `train`. The caller removes the checkpoint of what is finished."""
-        if chunk.group.key not in self._programs:
-            self._programs[chunk.group.key] = Program(self.task, self.training, chunk.group, runs[0].storage)
-        program = self._programs[chunk.group.key]
+        key = (self._shaping, chunk.group.key)
+        if key not in self._programs:
+            self._programs[key] = Program(self.task, self.training, chunk.group, runs[0].storage)
+        program = self._programs[key]
         padded = _padded(chunk, runs)
         member = _members(chunk.group, padded)
-        state = program.begin(self._train, padded)
+        state = program.begin(self._train, padded, self.training)
         history = History(self.training)
         start, path = 0, self._checkpoint_of(chunk, padded)
         kept = None if path is None else load_checkpoint(path, self._key(chunk, padded), self.any_version)
@@ -195,6 +203,18 @@ class Trainer:
             "runs": [run.as_dict() for run in runs],
         }
         return sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def _shaping(training: Training) -> Training:
+    """What of a training shapes its programs: all but steps, rates over them, loss scales, when to look."""
+    usual = {name: getattr(_USUAL, name) for name in _AS_DATA}
+    probes = None if training.probe_every is None else 1
+    return replace(training, **usual, probe_every=probes, loss_scale=_dynamic(training))
+
+
+def _dynamic(training: Training) -> str | None:
+    """Whether the loss scale follows overflows: one that does not is data."""
+    return DYNAMIC if training.loss_scale == DYNAMIC else None
 
 
 def _padded(chunk: Chunk, runs: Sequence[Run]) -> list[Run]:
@@ -266,14 +286,16 @@ class Program:
         self.evaluate = jax.jit(jax.vmap(evaluate, in_axes=(None, 0, 0, None)))
         self.probe = jax.jit(jax.vmap(Probes(task, training, group, prepare), in_axes=(None, 0, 0, 0, 0, None)))
 
-    def begin(self, data: Any, runs: Sequence[Run]) -> State:
-        """The states of runs before their first step, stacked."""
+    def begin(self, data: Any, runs: Sequence[Run], training: Training | None = None) -> State:
+        """The states of runs before their first step, stacked; `training` is whose loss scale they begin with."""
         each = [self._task.init(run.seed) for run in runs]
         parameters = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *each)
         batch = {name: a[: self._training.batch] for name, a in data.items()}
         scales = [self._scales(p, batch) for p in each]
         scales = jax.tree.map(lambda *leaves: jnp.stack(leaves), *scales)
-        found = jax.vmap(lambda p, s: initial_state(p, s, self._training, self._keeping))(parameters, scales)
+        found = jax.vmap(lambda p, s: initial_state(p, s, training or self._training, self._keeping))(
+            parameters, scales
+        )
         return jax.tree.map(lambda a: jnp.array(a, copy=True), found)  # donated, and none may be so twice
 
 

@@ -131,7 +131,7 @@ def stepped(
     """The state after a step, and its numbers; a run that has ended stays as it is.
 
     Args:
-        step: () int32; from `training.steps` on nothing happens. factor: of the peak learning rate.
+        step: () int32. factor: of the peak learning rate.
     """
 
     def scaled(parameters: Any, scales: Any) -> tuple[Any, Any]:
@@ -149,7 +149,7 @@ def stepped(
     if training.diverged_above is not None:
         bad_loss |= value > training.diverged_above * first
     loss_scale, waited, hopeless = _next_scale(state, good, training)
-    running = (state.ended < 0) & (step < training.steps)
+    running = state.ended < 0
     ends = running & (bad_loss | hopeless)
     moves = running & ~ends & good
     parameters, optimizer = _updated(doing.keeping, training, state, member, gradient, norm, member.rate * factor)

@@ -78,8 +78,8 @@ def test_the_vgg_of_the_paper_has_its_parameters():
 
 @pytest.mark.parametrize(
     ("size", "non_embedding"),
-    [("50k", 53_440), ("100k", 106_816), ("200k", 221_664), ("600k", 603_008), ("1m", 1_004_928), ("3m", 3_213_568),
-     ("10m", 10_621_824)],
+    [("13k", 13_408), ("50k", 53_440), ("100k", 106_816), ("200k", 221_664), ("600k", 603_008), ("1m", 1_004_928),
+     ("3m", 3_213_568), ("10m", 10_621_824)],
 )  # fmt: skip
 def test_language_models_have_the_stated_sizes(size, non_embedding):
     model = described("llama", size, Geometry((128,), 256))

@@ -88,6 +88,7 @@ def test_diff():
         (lambda: Quantizer("mxfp4", scaling="delay"), "did you mean 'delayed'"),
         (lambda: Quantizer("mxfp4", scaling={"name": "delayed", "histori": 3}), "did you mean 'history'"),
         (lambda: Quantizer("mxfp4", gradient="dgee"), "did you mean 'dge'"),
+        (lambda: Quantizer("mxfp4", gradient={"name": "dge", "scale": 3}), "expected scale 0 .* got 3"),
         (lambda: Quantizer("mxfp4", source="originl"), "did you mean 'original'"),
         (lambda: Quantizer("mxfp4", prescale=0), "positive prescale"),
         (lambda: Quantizer("nvfp4", prescale=0.75), "leave it out"),
@@ -172,7 +173,7 @@ def test_ingredients():
     assert recipe("ifairy").is_complex
     assert recipe("four_bit_cnn").after_step == "tanh:3"
     assert recipe("occ").fprop_x.outliers == 0.01
-    assert recipe("occ").fprop_w.gradient.parameters == (("power", 5.0), ("limit", 3.0))
+    assert recipe("occ").fprop_w.gradient.parameters == (("power", 5.0), ("limit", 3.0), ("scale", 0.0))
     assert {getattr(recipe("ufp4"), name).transform for name in OPERANDS} == {"rht16"}
     assert {name for name in OPERANDS if getattr(recipe("ufp4"), name).rounding} == {"dgrad_e", "wgrad_e"}
     for name in ("bitnet", "binary", "int4_qat", "lsq", "statsq", "occ", "four_bit_cnn", "ifairy"):

@@ -97,6 +97,20 @@ def test_dge():
     assert torch.allclose(estimated(torch.ones(7), x, values, scale, each, SEED, STEP), want)
 
 
+@pytest.mark.parametrize("scale", [0, 1, 2])
+def test_smooth_steps_through_the_scale(scale):
+    """The Jacobian of s q(x / s) with s = amax / 6, a block a row: diag(q') and the column of the largest element."""
+    each = spec(fmt="scaled(fp4_e2m1,scale=binary32,block=row)", gradient={"name": "piecewise_linear", "scale": scale})
+    x, g = torch.tensor([[0.3, -6.0, 2.4, 3.4]]), torch.tensor([[1.0, 2.0, 3.0, 5.0]])
+    slopes, hard = torch.tensor([2.0, 0.0, 2.0, 2.0]), torch.tensor([0.5, -6.0, 2.0, 3.0])
+    column = -(hard - slopes * x[0]) / 6  # of the sign of -6
+    own = {0: 0.0, 1: g[0, 1] * column[1], 2: (g[0] * column).sum()}[scale]
+    want = g[0] * slopes + torch.tensor([0.0, 1.0, 0.0, 0.0]) * own
+    values, given = quantized(x, each, SEED, STEP)
+    assert torch.allclose(values[0], hard)
+    assert torch.allclose(estimated(g, x, values, given, each, SEED, STEP)[0], want, atol=1e-6)
+
+
 def test_smooth_steps_integrate_to_one():
     """Over an interval between two values the slope of every smooth step has the mean one."""
     x = torch.linspace(1.0, 1.5, 20001)[1:-1]

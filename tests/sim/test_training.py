@@ -46,6 +46,20 @@ def same(a, b):
         assert np.array_equal(curve, b.curves[name], equal_nan=True), name
 
 
+def test_trainings_of_other_lengths_share_a_program(task):
+    """How many steps there are, and how the rate changes over them, is data: the bits are those of a program of one's own."""
+    long = Training(steps=8, batch=32, width=2, checkpoint_every=4, warmup=2)
+    short = Training(steps=4, batch=32, width=2, checkpoint_every=4, schedule="linear", final=0.1)
+    runs, programs = [Run(uniform("e3m2"), seed, 0.1) for seed in (0, 1)], {}
+    shared = [Trainer(task, each, programs=programs).train(runs) for each in (long, short)]
+    assert [program.compiled for program in programs.values()] == [1]
+    for how, found in zip((long, short), shared):
+        for mine, alone in zip(found, Trainer(task, how).train(runs)):
+            same(mine, alone)
+    Trainer(task, replace(long, momentum=0.5), programs=programs).train(runs)
+    assert len(programs) == 2
+
+
 def test_formats_share_one_program_and_runs_do_not_see_their_neighbours(trainer):
     """More formats, roundings, scales on and off compile nothing; alone, first or last in a chunk a run is the same."""
     runs = [Run(uniform(name), seed, 0.1) for name in ("e3m2", "int4", "e4m3") for seed in (0, 1)]
@@ -167,6 +181,18 @@ def test_a_checkpoint_is_of_its_data_and_of_when_numbers_are_recorded(task):
     assert keys(task) == keys(task)
     assert len({keys(task), keys(other), keys(task, checkpoint_every=2), keys(task, probe_every=8)}) == 4
     assert keys(task)[1] == keys(task, probe_every=8)[1] != keys(other)[1]
+
+
+def test_loss_scales_share_a_program(task):
+    """With one that makes gradients vanish in E4M3, after one that does not: as if it were alone."""
+    run, programs = Run(Recipe("gradients", wgrad_e=Quantizer("fp8_e4m3")), learning_rate=0.1), {}
+    usual = Trainer(task, QUICK, programs=programs).train([run])[0]
+    small = Trainer(task, replace(QUICK, loss_scale=2.0**-12), programs=programs)
+    found = small.train([run])[0]
+    assert small.compiled == 1
+    assert (found.curves["loss_scale"] == 2.0**-12).all()
+    assert found.metrics["loss"] > usual.metrics["loss"]
+    same(found, Trainer(task, small.training).train([run])[0])
 
 
 def test_divergence_ends_the_run_it_befell_and_says_when(task):
