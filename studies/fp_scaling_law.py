@@ -50,7 +50,7 @@ class Law:
         """g (E+.5)^delta (M+.5)^nu; the larger, the less rounding costs."""
         return self.g * (exponent_bits + 0.5) ** self.delta * (mantissa_bits + 0.5) ** self.nu
 
-    def loss(self, parameters: Any, tokens: Any, resolution: Any, log2_block: float = BLOCK) -> Any:
+    def loss(self, parameters: Any, tokens: Any, resolution: Any, log2_block: Any = BLOCK) -> Any:
         """The law, in nats a token; broadcasts."""
         rounding = tokens**self.b / parameters**self.a * log2_block / resolution
         return self.n / parameters**self.a + self.d / tokens**self.b + self.eps + rounding
@@ -77,10 +77,12 @@ class Law:
         """The exponent and mantissa bits that lose least, fractions allowed."""
         return self.delta * bits / self.power - 0.5, self.nu * bits / self.power - 0.5
 
-    def critical_tokens(self, parameters: float, exponent_bits: int, mantissa_bits: int) -> float:
+    def critical_tokens(
+        self, parameters: float, exponent_bits: int, mantissa_bits: int, log2_block: float = BLOCK
+    ) -> float:
         """Tokens beyond which more data raise the loss: the root of dL/dD."""
         resolution = self.resolution(exponent_bits, mantissa_bits)
-        return (self.d * resolution * parameters**self.a / BLOCK) ** (1 / (2 * self.b))
+        return (self.d * resolution * parameters**self.a / log2_block) ** (1 / (2 * self.b))
 
     @property
     def g_data(self) -> float:

@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas
-from scipy.optimize import least_squares
+
+from ..fitting import least_huber
 
 Form = Literal["free", "gamma=1", "beta=1"]
 FORMS: tuple[Form, ...] = ("free", "gamma=1", "beta=1")
@@ -149,25 +150,6 @@ def _terms(logs: np.ndarray, parameters: np.ndarray, tokens: np.ndarray) -> tupl
     return found, np.stack(np.broadcast_arrays(*parts), axis=-1)
 
 
-def _least(fun: Any, jac: Any, start: np.ndarray, scales: Sequence[float]) -> Any:
-    found = None
-    for scale in scales:
-        found = least_squares(
-            fun,
-            start,
-            jac,
-            loss="huber",
-            f_scale=scale,
-            x_scale="jac",
-            max_nfev=300,
-            xtol=1e-12,
-            ftol=1e-12,
-            gtol=1e-14,
-        )
-        start = found.x
-    return found
-
-
 def fit(runs: Runs, form: Form = "free", starts: Sequence[Law] = _STARTS, scales: Sequence[float] = _STEPS) -> Law:
     """The law that fits runs best, of all starts.
 
@@ -194,7 +176,7 @@ def fit(runs: Runs, form: Form = "free", starts: Sequence[Law] = _STARTS, scales
     def slopes(x: np.ndarray) -> np.ndarray:
         return -_terms(whole(x), runs.parameters, runs.tokens)[1][:, free]
 
-    found = [_least(errors, slopes, start.logs[free], scales) for start in starts]
+    found = [least_huber(errors, slopes, start.logs[free], scales) for start in starts]
     return law_of(whole(min(found, key=lambda each: each.cost).x))
 
 
@@ -243,7 +225,7 @@ def efficiency(
         _, by = _terms(with_efficiency(law, worth(x)).logs, runs.parameters, runs.tokens)
         return np.stack([law.alpha * by[:, 0], law.beta * by[:, 2]], axis=-1)[:, free]
 
-    return worth(_least(errors, slopes, first, scales).x)
+    return worth(least_huber(errors, slopes, first, scales).x)
 
 
 def resampled(law: Law, runs: Runs, coefficients: int, rng: np.random.Generator) -> Runs:
