@@ -1,0 +1,3 @@
+"""What precision costs small language models, in training and after it, trained here."""
+
+from .study import STUDY as STUDY
