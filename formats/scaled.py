@@ -129,6 +129,8 @@ def rule(given: "str | Rule", power_of_two: bool = False) -> Rule:
     for part in re.sub(r"(?<=[\d.])e\+", "e", given.strip().lower()).split("+"):
         name, _, detail = part.partition(":")
         if name in FITS or name == "ocp":
+            if ":" in part:
+                raise ValueError(f"fit {name!r} takes no ':', got {part!r}; join parts with '+', as in 'mean+{name}'")
             key, value = "fit", "floor" if name == "ocp" else name
         elif matched := _MSE.fullmatch(part):
             key, value = "search", _factors(part, matched[1], matched[2], power_of_two)

@@ -136,6 +136,7 @@ def test_rules():
     ("given", "message"),
     [
         ("flor", "unknown rule 'flor'; did you mean 'floor'"),
+        ("nearest_log2:mean", "fit 'nearest_log2' takes no ':'.*'mean\\+nearest_log2'"),
         ("floor+ceil", "rule 'floor\\+ceil' names two fits, 'floor' and 'ceil'; keep one"),
         ("static", "statistic 'static' takes a number, as in 'static:2.5' and 'mean'"),
         ("mean:3", "statistic 'mean' takes no number"),
