@@ -111,14 +111,8 @@ def markdown_page(card: Scorecard) -> str:
     ]  # fmt: skip
     for name in card.records:
         study, record = study_by_name(name), card.records[name]
-        lines += [
-            "",
-            f"## {study.title}",
-            "",
-            f"{study.question} ({', '.join(study.papers)}; scale {record.scale}, "
-            f"{record.seconds:.0f} s, {record.finished[:10]})",
-            "",
-        ]
+        about = f"{', '.join(study.papers)}; scale {record.scale}, {record.finished[:10]}"
+        lines += ["", f"## {study.title}", "", f"{study.question} ({about})", ""]
         body = [
             [f"{row['statement']} *{row['source']}*" + (f" {row['note']}" if row["note"] else ""), row["published"],
              row["measured"] + (f" {row['interval']}" if row["interval"] else ""), row["kind"], row["verdict"]]

@@ -38,7 +38,7 @@ class Record:
         sources: digest of the studies' code.
         versions: of packages.
         finished: UTC, ISO 8601.
-        seconds: of wall time.
+        seconds: of wall time; of a run that went on where it had stopped, those of its last piece.
         measured: by claim.
     """
 
