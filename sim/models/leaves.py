@@ -84,13 +84,13 @@ def matrix_numbers(leaves: Leaves) -> int:
     return sum(prod(leaf.shape) for name, leaf in leaves.items() if name.endswith(".weight") and len(leaf.shape) == 2)
 
 
-def initial(leaves: Mapping[str, Leaf], seed: int) -> dict[str, Any]:
+def initial(leaves: Mapping[str, Leaf], seed: int, stream: int = 0) -> dict[str, Any]:
     """First values as a nested dict of float32 NumPy arrays: 'layers.0.weight' is at ['layers']['0']['weight'].
 
-    They are drawn one parameter after another from `numpy.random.default_rng([seed, 0])`, so that they depend on the
-    model and the seed only.
+    They are drawn one parameter after another from `numpy.random.default_rng([seed, stream])`, so that they depend on
+    the model and the seed only.
     """
-    rng = np.random.default_rng([seed, 0])
+    rng = np.random.default_rng([seed, stream])
     return nested({name: _values(leaf, rng) for name, leaf in leaves.items()})
 
 

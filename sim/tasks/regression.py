@@ -40,7 +40,7 @@ def teacher_student(
     """Standard normal x and what a network of one hidden ReLU layer makes of them, a tenth of the samples to validate.
 
     Args:
-        inputs, hidden: of the teacher, whose values are drawn as those of a student.
+        inputs, hidden: of the teacher, whose values are distributed as those of a student, and drawn apart from them.
         samples: of both parts.
         noise: the standard deviation of what is added to y, whose own is 1.
         data_seed: of teacher, samples and noise.
@@ -53,7 +53,8 @@ def teacher_student(
             raise ValueError(f"teacher_student: expected {name} >= {least}, got {value}")
     if not 0 <= noise < float("inf"):
         raise ValueError(f"teacher_student: expected noise >= 0, got {noise}")
-    teacher = initial(Mlp(inputs, (hidden,), 1).leaves, data_seed)
+    # a stream of its own: from that of a student of the same seed it would be the student's own first layer
+    teacher = initial(Mlp(inputs, (hidden,), 1).leaves, data_seed, stream=3)
     rng = np.random.default_rng([data_seed, 2])
     x = rng.standard_normal((samples, inputs))
     # float64 sums in one order, whatever the machine's matrix products do

@@ -66,6 +66,15 @@ def test_a_teacher_can_be_learned_exactly_and_its_noise_cannot():
     assert not np.array_equal(teacher_student(8, 4, 400, data_seed=1).train["x"], data.train["x"])
 
 
+def test_no_student_begins_as_its_teacher():
+    """From one stream the first layer of a student would be that of a teacher of the same seed, and y told by it."""
+    found = task("teacher_student", size="xs")
+    weight = found.init(0)["layers"]["0"]["weight"][:16].astype(float)
+    x, y = found.train["x"].astype(float), found.train["y"]
+    fitted = np.linalg.lstsq(np.maximum(x @ weight.T, 0), y - y.mean(), rcond=None)
+    assert 1 - fitted[1][0] / ((y - y.mean()) ** 2).sum() < 0.9
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -286,7 +295,7 @@ def test_only_diffusion_draws():
         ("digit", {}, "unknown task 'digit'; did you mean 'digits'"),
         ("digits", {"model": "llama"}, "unknown model of the task digits 'llama'; known: mlp, cnn, vit, vgg"),
         ("digits", {"size": "xxl"}, "unknown size of mlp 'xxl'"),
-        ("text", {"size": "2m"}, "unknown size of llama '2m'; known: 50k"),
+        ("text", {"size": "2m"}, "unknown size of llama '2m'; known: 13k"),
         ("text", {"vocab": 512}, "unknown option of the task text 'vocab'"),
         ("diabetes", {"read": 1}, "the task diabetes has no options, got 'read'"),
         ("digits", {"patch": 2}, "patch is an option of model='vit', not of 'mlp'"),
