@@ -18,6 +18,14 @@ STUDIES = (
     "column_methods",
     "fp4_numerics",
     "fp4_design",
+    "trained_scaling_law",
+    "precision_training",
+    "quartet_training",
+    "stability",
+    "ptq_minifloats",
+    "complex_2bit",
+    "ternary_correction",
+    "four_bit_cnn",
 )
 """In the order of the scorecard."""
 

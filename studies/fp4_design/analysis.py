@@ -14,16 +14,20 @@ from ...sim.sweeps.effects import anova, effects
 from ...sim.sweeps.pairs import compare
 from ...sim.sweeps.pareto import pareto_front
 from ..claims import Measured
-from .designs import COARSE, FACTORS, REFERENCE, Point, Setting
+from .designs import COARSE, FACTORS, REFERENCE, Point, Setting, core
 
 Table = Any
 """A pandas DataFrame, whose stubs say little of what is in it."""
+POOLED = "pooled"
+"""In the place of a task: what every task with the whole core has run, each with the same weight."""
 LAYER = 4096
 """Tokens, inputs and outputs of the layer in which overhead is counted."""
 BYTES = 2
 """Of a bfloat16 number that is read."""
 CORE = ("representation", "rounding", "transform")
 """The factors of the core, which every scale of the study runs."""
+PLAIN = {"block": 16, "loss_scale": 1.0, "estimator": "identity", "scale_rounding": "nearest", "rate": 1.0}
+"""What the other factors are at, in the core."""
 
 
 def scored(runs: Table, points: Iterable[Point], setting: Setting) -> Table:
@@ -78,8 +82,34 @@ def chosen(table: Table, **where: Any) -> Table:
 
 def core_of(table: Table, **where: Any) -> Table:
     """The runs of the core: blocks of 16, no loss scale, the straight-through estimator, scales rounded to nearest."""
-    plain = {"block": 16, "loss_scale": 1.0, "estimator": "identity", "scale_rounding": "nearest"}
-    return chosen(table, **{**plain, "transform": ("none", "rht16"), **where})
+    return chosen(table, **{**PLAIN, "transform": ("none", "rht16"), **where})
+
+
+def common(table: Table) -> Table:
+    """What may be pooled: of the tasks that have the whole core the recipes and seeds that all of them have.
+
+    Of all tasks where none has it.
+    """
+    names = {point.name for point in core()}
+    whole = [task for task, runs in table.groupby("task") if names <= set(runs["recipe"])]
+    kept = chosen(table, task=whole) if whole else table
+    tasks = kept["task"].nunique()
+    shared = [kept.groupby(name)["task"].transform("nunique") == tasks for name in ("recipe", "seed")]
+    return kept[shared[0] & shared[1]]
+
+
+def balanced(table: Table) -> Table:
+    """Runs of a fraction of the core without the transforms that some representations are not run with."""
+    counts = table.groupby("transform")["representation"].nunique()
+    return chosen(table, transform=list(counts[counts == counts.max()].index))
+
+
+def at_best_rates(table: Table) -> tuple[Table, dict[str, float]]:
+    """The runs of each estimator at the one of its rates with the lowest mean score, and these rates by estimator."""
+    means = table.groupby(["estimator", "rate"])["score"].mean()
+    best = {str(name): float(of.idxmin()[1]) for name, of in means.groupby("estimator")}
+    kept = pandas.concat([chosen(table, estimator=name, rate=rate) for name, rate in best.items()])
+    return kept.assign(rate=1.0), best  # of pairs, whose other factors are the same, the rate is none
 
 
 def paired(table: Table, factor: str, level: Any, baseline: Any, metric: str = "score") -> Measured:
@@ -117,9 +147,10 @@ def lead_of_scales(table: Table) -> Measured:
     Of a balanced factorial, by seed and averaged over tasks: main effects of type II on the score.
     """
     by_seed: dict[Any, list[float]] = {}
-    for (_, seed), runs in table.groupby(["task", "seed"]):
-        shares: Table = anova(runs, "score", CORE, interactions=2).set_index("term")["share"]
-        others = max(float(shares[name]) for name in CORE[1:])
+    for (_, seed), runs in balanced(table).groupby(["task", "seed"]):
+        names = [name for name in CORE if runs[name].nunique() > 1]
+        shares: Table = anova(runs, "score", names, interactions=2).set_index("term")["share"]
+        others = max(float(shares[name]) for name in names[1:])
         by_seed.setdefault(seed, []).append(float(shares["representation"]) - others)
     return over_seeds({seed: float(np.mean(each)) for seed, each in by_seed.items()})
 
@@ -138,22 +169,26 @@ def _by_task(table: Table, analysed: Any, factors: list[str]) -> Table:
     """An analysis of each task and of all, in which seeds and tasks are blocks; factors of one level are left out."""
     parts = [(task, runs) for task, runs in table.groupby("task", sort=False)]
     found = []
-    for task, runs in [*parts, ("pooled", table)] if len(parts) > 1 else parts:
-        names = [name for name in factors if runs[name].nunique() > 1] + ["task"] * (task == "pooled")
+    for task, runs in [*parts, (POOLED, common(table))] if len(parts) > 1 else parts:
+        names = [name for name in factors if runs[name].nunique() > 1] + ["task"] * (task == POOLED)
         pairs = list(combinations(names, 2))
         found.append(analysed(runs, "score", [*names, "seed"], interactions=pairs).assign(task=task))
     return pandas.concat(found, ignore_index=True)
 
 
 def front(table: Table) -> Table:
-    """Which four-bit recipes no other beats in overhead and score, pooled over tasks; those that every task has run.
+    """Which four-bit recipes no other beats in overhead and score, pooled over tasks (see `common`).
 
     The probability is over resampled seeds. Float32 is none of them: its products are not in four bits.
     """
-    tasks = table["task"].nunique()
-    everywhere = table.groupby("recipe")["task"].transform("nunique") == tasks
-    usual = table["loss_scale"].isna() | (table["loss_scale"] == 1.0)
-    runs: Any = table[everywhere & usual & (table["recipe"] != REFERENCE)]
+    everywhere = common(table)
+    usual = everywhere["loss_scale"].isna() | ((everywhere["loss_scale"] == 1.0) & (everywhere["rate"] == 1.0))
+    runs: Any = everywhere[usual & (everywhere["recipe"] != REFERENCE)]
     found = pareto_front(runs, "overhead", ("score",), "recipe", directions={"score": "minimize"}, unit="seed")
-    gains = runs.groupby("recipe")["gain"].mean()
-    return found.assign(gain=found["recipe"].map(gains)).sort_values(["overhead", "score"], ignore_index=True)
+    coarse = float(runs.loc[runs["recipe"] == COARSE, "score"].mean())
+    # of means, because gains of single tasks are of no use where MXFP4 loses next to nothing
+    found = found.assign(**{name: 1 - found[_SCORES[name]] / coarse for name in _SCORES})
+    return found.sort_values(["overhead", "score"], ignore_index=True)
+
+
+_SCORES = {"gain": "score", "gain_low": "score_high", "gain_high": "score_low"}

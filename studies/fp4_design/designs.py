@@ -19,14 +19,22 @@ ROUNDINGS = ("nearest", "gradients", "backward")
 """What is rounded stochastically: nothing, dY, all four operands of the backward products."""
 TRANSFORMS = ("none", "hadamard16", "rht16")
 """Of both operands of the two backward products."""
-ESTIMATORS = ("identity", "dge", "spline", "piecewise_linear", "absmax", "absmax_full")
-"""Gradients of the forward operands; the last two go through the scale, element by element and whole."""
+ESTIMATORS: dict[str, Any] = {
+    **{name: name for name in ("identity", "dge", "spline", "piecewise_linear", "absmax", "absmax_full")},
+    "spline_absmax": {"name": "spline", "scale": 1},
+    "piecewise_linear_absmax": {"name": "piecewise_linear", "scale": 1},
+}
+"""Gradients of the forward operands; absmax goes through the scale, element by element, absmax_full by its Jacobian."""
+BRIEF = ("identity", "dge", "spline", "piecewise_linear", "absmax")
+"""Those of every scale of the study."""
+RATES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""Learning rates, in those of the setting, of which each estimator is given its best."""
 SMALLER, LARGER = 2.0**-10, 2.0**10
 """Loss scales: gradients as small as those of a mean over 1024 times the batch, and the usual cure."""
 REFERENCE, COARSE = "identity", "mxfp4"
 """Float32, and MXFP4 rounded to nearest: the ends of the scale of gains."""
-NAMED = ("mxfp4_sr_rht", "nvfp4", "quartet", "tetrajet", "four_over_six", "fp4_all_the_way")
-"""Published recipes that are placed on the same front."""
+NAMED = ("mxfp4_sr_rht", "nvfp4", "tetrajet", "quartet", "four_over_six", "fp4_all_the_way")
+"""Published recipes that are placed on the same front; the first three on all tasks that are pooled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,7 @@ class Point:
         block: elements of a scale.
         scale_rounding: of scales, 'nearest' or 'stochastic'; those of E8M0 are rounded down (OCP MX v1.0) in any case.
         loss_scale: what the loss is multiplied with before the backward pass, a power of two.
+        rate: the learning rate over that of the setting.
     """
 
     scale: str = "ue5m3"
@@ -50,6 +59,7 @@ class Point:
     estimator: str = "identity"
     scale_rounding: str = "nearest"
     loss_scale: float = 1.0
+    rate: float = 1.0
 
     def __post_init__(self) -> None:
         for name, known in _KNOWN.items():
@@ -74,7 +84,7 @@ class Point:
         defaults = Point()
         parts += [
             f"{name}={getattr(self, name):g}" if isinstance(getattr(self, name), float) else str(getattr(self, name))
-            for name in ("block", "estimator", "loss_scale") if getattr(self, name) != getattr(defaults, name)
+            for name in ("block", "estimator", "loss_scale", "rate") if getattr(self, name) != getattr(defaults, name)
         ]  # fmt: skip
         return " ".join([*parts, "stochastic scales"] if self.scale_rounding != "nearest" else parts)
 
@@ -85,7 +95,7 @@ class Point:
 
         def made(random: bool, backward: bool) -> Quantizer:
             transform = self.transform if backward and self.transform != "none" else None
-            gradient = "default" if backward else self.estimator
+            gradient = "default" if backward else ESTIMATORS[self.estimator]
             rounding = "stochastic" if random else None
             return Quantizer(self.format, rounding, None, scales, "format", transform, "original", gradient)
 
@@ -100,7 +110,7 @@ _KNOWN: dict[str, tuple[Any, ...]] = {
     "scale": tuple(SCALES),
     "rounding": ROUNDINGS,
     "transform": TRANSFORMS,
-    "estimator": ESTIMATORS,
+    "estimator": tuple(ESTIMATORS),
     "scale_rounding": ("nearest", "stochastic"),
 }
 FACTORS = tuple(each.name for each in fields(Point))
@@ -137,49 +147,48 @@ def factorial(**levels: Iterable[Any]) -> list[Point]:
 
 
 def core(
-    blocks: Iterable[int] = (16,),
-    transforms: Iterable[str] = ("none", "rht16"),
-    power_of_two_tensor: bool = False,
-    loss_scale: float = 1.0,
+    blocks: Iterable[int] = (16,), transforms: Iterable[str] = ("none", "rht16"), loss_scales: Iterable[float] = (1.0,)
 ) -> list[Point]:
-    """A balanced factorial of representations, roundings, transforms and blocks.
+    """A balanced factorial of representations, roundings, transforms, blocks and loss scales.
 
-    Args:
-        power_of_two_tensor: whether E8M0 scales, whose range needs none, get a scale of the tensor as well.
+    E8M0 scales, whose range needs none, get no scale of the tensor.
     """
-    common = {"rounding": ROUNDINGS, "transform": list(transforms), "block": list(blocks), "loss_scale": [loss_scale]}
-    powers = factorial(scale=["e8m0"], tensor=[False, True] if power_of_two_tensor else [False], **common)
+    common = {
+        "rounding": ROUNDINGS, "transform": list(transforms), "block": list(blocks), "loss_scale": list(loss_scales)
+    }  # fmt: skip
+    powers = factorial(scale=["e8m0"], tensor=[False], **common)
     return [*powers, *factorial(scale=FLOATS, tensor=[False, True], **common)]
 
 
-def shrunk() -> list[Point]:
-    """Float scales at a loss scale of 2^-10, rounded to nearest and with stochastic gradients."""
-    return factorial(
-        scale=FLOATS,
-        tensor=[False, True],
-        rounding=ROUNDINGS[:2],
-        transform=["none"],
-        loss_scale=[SMALLER],
-    )
+def fraction() -> list[Point]:
+    """Of the core: all representations without a transform, those with a scale of the tensor also with one.
+
+    Rounded to nearest and with stochastic gradients.
+    """
+
+    def some(transform: str, tensor: bool) -> list[Point]:
+        return factorial(scale=FLOATS, tensor=[tensor], rounding=ROUNDINGS[:2], transform=[transform])
+
+    powers = factorial(scale=["e8m0"], tensor=[False], rounding=ROUNDINGS[:2], transform=["none"])
+    return [*powers, *some("none", False), *some("none", True), *some("rht16", True)]
 
 
-def estimators(base: Point) -> list[Point]:
-    """A point with each gradient estimator."""
-    return [replace(base, estimator=name) for name in ESTIMATORS]
+def estimators(base: Point, names: Iterable[str]) -> list[Point]:
+    """A point with each gradient estimator at each of `RATES`."""
+    return [replace(base, estimator=name, rate=rate) for name in names for rate in RATES]
 
 
-def full_points() -> list[Point]:
-    """Everything but estimators in all combinations, a loss scale each way; and stochastic scales."""
-    found = [p for scale in (1.0, SMALLER, LARGER) for p in core((16, 32), TRANSFORMS, True, scale)]
-    return [*found, *(replace(p, scale_rounding="stochastic") for p in core())]
+def random_scales(points: Iterable[Point]) -> list[Point]:
+    """Points with scales rounded stochastically; those of E8M0 are rounded down, and are left out."""
+    return [replace(p, scale_rounding="stochastic") for p in points if p.scale != "e8m0"]
 
 
 def rows(points: Iterable[Point], setting: Setting, seeds: int, named: Iterable[str]) -> Iterator[dict[str, Any]]:
     """Configurations of a sweep: every point and recipe with every seed."""
-    recipes = {point.name: (point.recipe, point.loss_scale) for point in points}
-    recipes |= {name: (published(name).with_(pad=True), 1.0) for name in named}
-    recipes[REFERENCE] = (published(REFERENCE), 1.0)
-    for recipe, loss_scale in recipes.values():
+    recipes = {point.name: (point.recipe, point.loss_scale, point.rate) for point in points}
+    recipes |= {name: (published(name).with_(pad=True), 1.0, 1.0) for name in named}
+    recipes[REFERENCE] = (published(REFERENCE), 1.0, 1.0)
+    for recipe, loss_scale, rate in recipes.values():
         for seed in range(seeds):
-            row = {"recipe": recipe, "seed": seed, "learning_rate": setting.learning_rate}
+            row = {"recipe": recipe, "seed": seed, "learning_rate": rate * setting.learning_rate}
             yield row if loss_scale == 1 else {**row, "loss_scale": loss_scale}

@@ -4,16 +4,16 @@ import numpy as np
 import pandas
 import pytest
 from halfulp.formats.scaled_registry import scaled
-from halfulp.studies.fp4_design import STUDY, analysis, designs, study
+from halfulp.studies.fp4_design import STUDY, analysis, designs, measures, plans, study
 from halfulp.studies.fp4_design.designs import Point
 
 OPERANDS = ("fprop_x", "fprop_w", "dgrad_e", "dgrad_w", "wgrad_e", "wgrad_x")
-SETTING = study.SETTINGS["digits"]
+SETTING = plans.SETTINGS["digits"]
 
 
 def made_up(points, named=("mxfp4",), seeds=6, extra=lambda point: 0.0, task="digits", noise=0.0):
     """Runs in which float32 has a loss of 0.1 * (1 + seed / 10), MXFP4 four times that, points e^extra times it."""
-    setting, rng = study.SETTINGS[task], np.random.default_rng(0)
+    setting, rng = plans.SETTINGS[task], np.random.default_rng(0)
     logs = {point.name: extra(point) for point in points} | dict.fromkeys(named, np.log(4)) | {"identity": 0.0}
     rows = [
         {
@@ -55,18 +55,35 @@ def test_unknown_choices(name, value):
 
 
 def test_names_tell_points_apart():
-    points = [point for part in study.PLANS["full"].values() for point in part.points]
+    points = [point for part in plans.PLANS["full"].values() for point in part.points]
     assert len({point.name for point in points}) == len(set(points))
 
 
 def test_the_plans_are_as_large_as_they_say():
-    sizes = {
-        scale: sum(len(list(designs.rows(p.points, SETTING, p.seeds, p.named))) for p in plan.values())
-        for scale, plan in study.PLANS.items()
-    }
+    for plan in plans.PLANS.values():
+        for part in plan.values():
+            assert part.seeds >= 5
+            assert part.trainings == len(list(designs.rows(part.points, SETTING, part.seeds, part.named)))
+    sizes = {scale: sum(part.trainings for part in plan.values()) for scale, plan in plans.PLANS.items()}
     assert sizes["quick"] < 1000
-    assert sizes["full"] >= 2000
-    assert all(part.seeds >= 5 for plan in study.PLANS.values() for part in plan.values())
+    assert sizes["full"] >= 4000
+    assert set(plans.PLANS["full"]) == set(plans.SETTINGS)
+
+
+def test_what_is_pooled_has_the_core_and_published_recipes():
+    full = plans.PLANS["full"]
+    for task in ("digits", "teacher_student", "diabetes"):
+        assert set(designs.core()) <= set(full[task].points)
+        assert set(designs.NAMED[:3]) < set(full[task].named)
+    assert set(designs.fraction()) <= set(designs.core())
+    assert set(designs.NAMED) < set(full["digits"].named)
+
+
+def test_rates_are_those_of_the_setting_times_a_factor():
+    points = designs.estimators(Point(), ["dge"])
+    rows = list(designs.rows(points, SETTING, 1, ()))
+    assert [row["learning_rate"] for row in rows[:-1]] == [rate * 0.1 for rate in designs.RATES]
+    assert len({row["recipe"].name for row in rows}) == len(points) + 1
 
 
 def test_the_core_is_balanced():
@@ -148,12 +165,57 @@ def test_the_front_leaves_float32_out():
     assert found["on_front"][[cheap.name, Point().name]].all()
 
 
-def test_every_claim_is_measured():
-    def pretend(task, part):
-        runs = made_up(part.points, part.named, part.seeds, lambda p: 0.5 * (p.scale == "fp8_e4m3"), task, 0.02)
-        return analysis.scored(runs, part.points, study.SETTINGS[task])
+def test_estimators_are_compared_at_their_best_rates():
+    # straight through is best at .3 of the setting's rate, DGE at .1 and then .2 worse
+    best = {"identity": (0.3, 1.0), "dge": (0.1, 1.2)}
+    points = designs.estimators(plans.SIMPLE, best)
 
-    table = pandas.concat([pretend(task, part) for task, part in study.PLANS["quick"].items()])
+    def extra(point):
+        rate, loss = best[point.estimator]
+        return loss + abs(np.log10(point.rate / rate))
+
+    runs = made_up(points, extra=extra, task="teacher_student")
+    table = analysis.scored(runs, points, plans.SETTINGS["teacher_student"])
+    kept, rates = analysis.at_best_rates(measures.estimators_of(table))
+    assert rates == {"identity": 0.3, "dge": 0.1}
+    assert analysis.paired(kept, "estimator", "identity", "dge").value == pytest.approx(-0.2)
+
+
+def test_what_is_pooled_every_task_has():
+    points = designs.factorial(scale=["e8m0"], tensor=[False], rounding=["nearest", "gradients"])
+    few = analysis.scored(made_up(points[:1], seeds=3), points, SETTING)
+    many = analysis.scored(made_up(points, seeds=6, task="text"), points, plans.SETTINGS["text"])
+    found = analysis.common(pandas.concat([few, many]))
+    assert set(found["recipe"]) == {points[0].name, "mxfp4", "identity"}
+    assert set(found["seed"]) == {0, 1, 2}
+    assert len(found) == 2 * 3 * 3
+
+
+def test_a_task_with_a_fraction_is_not_pooled():
+    core = analysis.scored(made_up(designs.core(), seeds=2), designs.core(), SETTING)
+    points = designs.fraction()
+    part = analysis.scored(made_up(points, seeds=2, task="text"), points, plans.SETTINGS["text"])
+    found = analysis.common(pandas.concat([core, part]))
+    assert set(found["task"]) == {"digits"}
+    assert set(analysis.balanced(analysis.core_of(part))["transform"]) == {"none"}
+    assert len(analysis.balanced(analysis.core_of(core))) == 2 * len(designs.core())
+
+
+def pretended(scale, seeds=5):
+    """Runs of a whole plan with a few seeds, in which E4M3 scales double the loss and others of the representations differ little."""
+    small = dict(zip(designs.SCALES, (0.1, 0.0, 0.02, 0.03, 0.04)))
+
+    def runs(task, part):
+        made = made_up(
+            part.points, part.named, seeds, lambda p: 0.5 * (p.scale == "fp8_e4m3") + small[p.scale], task, 0.02
+        )
+        return analysis.scored(made, part.points, plans.SETTINGS[task])
+
+    return pandas.concat([runs(task, part) for task, part in plans.PLANS[scale].items()], ignore_index=True)
+
+
+def test_every_claim_is_measured():
+    table = pretended("quick")
     found = study.measured(table, analysis.front(table))
     assert set(found) == {claim.id for claim in STUDY.claims}
     verdicts = {claim.id: claim.judged(found[claim.id]) for claim in STUDY.claims}
@@ -162,13 +224,33 @@ def test_every_claim_is_measured():
     assert verdicts["e4m3_digits"] == "not reproduced"
 
 
+def test_the_findings_of_full_runs():
+    found = STUDY.checked(study.findings(pretended("full", 2), "full"))
+    tables = found.tables
+    conclusions = tables["conclusions"].set_index(["task", "conclusion"])
+    assert set(tables["conclusions"]["task"]) == {*plans.SETTINGS, "pooled"}
+    assert conclusions.loc[("pooled", "scales_lead"), "verdict"] == "reproduced"
+    assert conclusions.loc[("text", "rht"), "seeds"] == 2
+    assert conclusions.loc[("text", "scales_lead"), "verdict"] == "reproduced"
+    effects = tables["factorial_effects"]
+    assert set(effects["task"]) == {"digits", "teacher_student", "pooled"}
+    assert {"block", "loss_scale", "representation:block"} <= set(effects["factor"])
+    front = tables["front"]
+    assert set(designs.NAMED[:3]) < set(front["recipe"])
+    assert set(designs.NAMED) < set(tables["fronts"].loc[tables["fronts"]["task"] == "digits", "recipe"])
+    rounded = tables["scale_rounding_effects"]
+    # 48 made-up runs with a noise of .02, in which the rounding of scales does nothing
+    assert abs(rounded[rounded["factor"] == "scale_rounding"]["estimate"]).max() < 0.01
+    assert set(found.pictures) == {"front", "effects", "scales"}
+
+
 @pytest.mark.slow
 def test_training_goes_on_from_the_store(tmp_path):
     points = tuple(designs.factorial(scale=["e8m0"], tensor=[False], rounding=["nearest"], transform=["none"]))
-    part, short = study.Part(points, seeds=2), study.Training(steps=10, batch=64)
+    part, short = plans.Part(points, seeds=2), plans.Training(steps=10, batch=64)
     counts: list[tuple[int, int]] = []
-    first = study.trained("digits", part, tmp_path / "runs.db", lambda *now: counts.append(now), short)
-    again = study.trained("digits", part, tmp_path / "runs.db", lambda *now: counts.append(now), short)
+    first = plans.trained("digits", part, tmp_path / "runs.db", lambda *now: counts.append(now), short)
+    again = plans.trained("digits", part, tmp_path / "runs.db", lambda *now: counts.append(now), short)
     assert counts[0] == (0, 6)
     assert counts[-1] == (6, 6)
     pandas.testing.assert_frame_equal(first, again)
