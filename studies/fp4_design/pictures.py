@@ -40,7 +40,7 @@ def front_picture(front: Table, table: Table) -> Picture:
             axes.plot(own["overhead"], own["gain"], MARKERS[index], color=COLOURS[index],
                       mfc=COLOURS[index] if turned else "white", ms=5)  # fmt: skip
     on = front[front["on_front"]]
-    axes.plot(on["overhead"], on["gain"], color=GREY, lw=1, drawstyle="steps-post", zorder=0)
+    axes.plot(on["overhead"], on["gain"], color=GREY, lw=1.5, drawstyle="steps-post", zorder=1.8)  # above the grid
     named = front[front["recipe"].isin((COARSE, *NAMED))]
     axes.plot(named["overhead"], named["gain"], "*", color="black", ms=8, zorder=3)
     best = front[front["recipe"] == Point().name]
@@ -75,7 +75,7 @@ def _explain(axes: Any, kinds: list[str]) -> None:
         "random Hadamard": shown("o", GREY, True),
         "best trade-off\nof the paper": shown("o", "black", False, ms=10, mew=1.2),
         "published": shown("*", "black", True, ms=8),
-        "front": shown("-", GREY, False, lw=1),
+        "front: none is\ncheaper and better": shown("-", GREY, False, lw=1.5),
     }
     axes.legend(list(others.values()), list(others), loc="lower left", bbox_to_anchor=(1.0, 0.0))
 

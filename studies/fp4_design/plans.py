@@ -29,10 +29,7 @@ SETTINGS = {
         5.545,
     ),
 }  # fmt: skip
-"""Regression with noise, digits, patients, denoising, bytes. Chance: the variance of targets, the log of classes.
-
-The teacher has a seed that no student has: with that of a student it would have the student's first weights.
-"""
+"""Regression with noise, digits, patients, denoising, bytes. Chance: the variance of targets, the log of classes."""
 
 
 @dataclass(frozen=True, slots=True)
