@@ -21,7 +21,7 @@ MODULES = [
     "sim.probes.probes", "sim.allocation.sensitivity", "sim.probes.statistics", "sim.optimizers.storage", "sim.tasks.loading", "sim.tasks.twins", "sim.training.trainer",
     "sim.sweeps.choices", "sim.sweeps.sweep", "sim.sweeps.parameters", "sim.sweeps.space", "sim.sweeps.halving", "sim.sweeps.filters", "sim.sweeps.reading",
     "sim.sweeps.bootstrap", "sim.sweeps.pairs", "sim.sweeps.best", "sim.sweeps.effects", "sim.sweeps.ranks", "sim.sweeps.pareto", "sim.sweeps.tables",
-    "studies.catalogue", "studies.running", "studies.fp4_design.designs", "studies.quartet_training.recipes",
+    "studies.catalogue", "studies.running", "studies.errors.resampled", "studies.fp4_design.designs", "studies.quartet_training.recipes",
     "studies.precision_training.weights", "studies.stability.arithmetics", "studies.stability.boxes",
     "studies.stability.clamping", "studies.stability.curves",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from ..claims import Measured
+from ..errors.resampled import jackknife
 from ..errors.samples import mean_of
 
 Table = Any
@@ -45,12 +46,6 @@ def _by_seed(table: Table) -> np.ndarray:
     if wide.isna().to_numpy().any():
         raise ValueError("expected every seed in every cell; train all of a plan first")
     return wide.sort_index(axis=1).to_numpy(float)
-
-
-def slope(values: np.ndarray, at: Any) -> Any:
-    """The least-squares slope of values (..., n) over n places."""
-    x = np.asarray(at, float) - np.mean(at)
-    return np.asarray(values, float) @ x / (x @ x)
 
 
 def power(values: np.ndarray, spread: np.ndarray, at: Any) -> float:
@@ -138,16 +133,12 @@ def interval(values: Any) -> Measured:
     return mean_of(np.asarray(values, float))
 
 
-def jackknife(values: np.ndarray, statistic: Callable[[np.ndarray], float]) -> Measured:
+def of_means(values: np.ndarray, statistic: Callable[[np.ndarray], float]) -> Measured:
     """A statistic of means over seeds, with its 95% interval by the jackknife.
 
-    A single damage may be negative, its mean has a log. With T of all n seeds and T_i of those without seed i,
-    Student's interval is that of n T - (n - 1) T_i (Tukey, Ann. Math. Statist. 29, 1958). Of a linear statistic it is
-    `interval`.
+    A single damage may be negative, its mean has a log.
 
     Args:
         values: (seeds, n). statistic: of (n,) means.
     """
-    count = len(values)
-    without = [statistic(np.delete(values, seed, axis=0).mean(0)) for seed in range(count)]
-    return mean_of(count * statistic(values.mean(0)) - (count - 1) * np.array(without))
+    return jackknife(lambda kept: statistic(values[kept].mean(0)), len(values))

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..claims import Measured
-from .analysis import Table, damages, interval, jackknife, log_damage, losses, power, sensitivity, share_of, slope
+from ..errors.resampled import slope
+from .analysis import Table, damages, interval, log_damage, losses, of_means, power, sensitivity, share_of
 from .claims import SIZES
 from .plans import AWARE, FLOAT, Plan
 
@@ -19,7 +20,7 @@ def _at(shares: Callable[[np.ndarray], np.ndarray], place: int, mean: np.ndarray
 def effective_shares(table: Table, plan: Plan) -> list[Measured]:
     """The share of parameters that stays effective, of each of `AWARE` bits in training."""
     seen, shares = effective(table, plan)
-    return [jackknife(seen, partial(_at, shares, place)) for place in range(len(AWARE))]
+    return [of_means(seen, partial(_at, shares, place)) for place in range(len(AWARE))]
 
 
 def effective(table: Table, plan: Plan) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
@@ -38,7 +39,7 @@ def effective(table: Table, plan: Plan) -> tuple[np.ndarray, Callable[[np.ndarra
 
     def shares(mean: np.ndarray) -> np.ndarray:
         low, reference, by_size = np.split(mean, [len(AWARE), len(AWARE) + 1])
-        return share_of(low, float(reference[0]), slope(by_size, sizes))
+        return share_of(low, float(reference[0]), slope(sizes, by_size))
 
     return np.hstack(parts), shares
 
@@ -59,7 +60,7 @@ def _power(damage: np.ndarray, at: Any) -> Measured:
     def powers(mean: np.ndarray) -> float:
         return float(np.mean([power(*row, at) for row in zip(mean.reshape(-1, len(at)), spread)]))
 
-    return jackknife(damage, powers)
+    return of_means(damage, powers)
 
 
 def _of_data(table: Table) -> dict[str, Measured]:
@@ -84,9 +85,9 @@ def _of_size_and_bits(table: Table, plan: Plan) -> dict[str, Measured]:
         """(2,) logs of the factors from 2 to 3 bits and from 3 to 4, of the mean over models."""
         return np.diff(log_damage(mean.reshape(3, -1).mean(1)))
 
-    falls = jackknife(each, lambda mean: float(factors(mean).mean()))
-    bends = jackknife(each, lambda mean: float(np.diff(factors(mean))[0]))
-    return {**shrinks, "falls_with_bits": falls, "rate_of_bits": falls, "exponential": bends}
+    falls = of_means(each, lambda mean: float(factors(mean)[1]))
+    bends = of_means(each, lambda mean: float(np.diff(factors(mean))[0]))
+    return {**shrinks, "falls_from_3_to_4": falls, "rate_from_3_to_4": falls, "exponential_to_2": bends}
 
 
 def _of_training(table: Table, plan: Plan) -> dict[str, Measured]:
@@ -95,10 +96,10 @@ def _of_training(table: Table, plan: Plan) -> dict[str, Measured]:
     hurt = damages(table, bits=[4, 5, 6, FLOAT], **own)
     fewest = damages(table, bits=[3, FLOAT], **{**own, "post": 2})
     return {
-        "trained_loss": interval(slope(losses(table, "before", bits=list(AWARE), **own), AWARE)),
+        "trained_loss": interval(slope(AWARE, losses(table, "before", bits=list(AWARE), **own))),
         "effective_share": effective_shares(table, plan)[0],
-        "sensitivity": jackknife(seen, lambda mean: sensitivity(AWARE, shares(mean))),
-        "robust": jackknife(hurt, lambda mean: float(log_damage(mean)[0] - log_damage(mean)[3])),
-        "robust_to_2": jackknife(fewest, lambda mean: float(-np.diff(log_damage(mean))[0])),
-        "robust_by_bits": jackknife(hurt[:, :3], lambda mean: float(slope(log_damage(mean), (4, 5, 6)))),
+        "sensitivity": of_means(seen, lambda mean: sensitivity(AWARE, shares(mean))),
+        "robust": of_means(hurt, lambda mean: float(log_damage(mean)[0] - log_damage(mean)[3])),
+        "robust_to_2": of_means(fewest, lambda mean: float(-np.diff(log_damage(mean))[0])),
+        "robust_by_bits": of_means(hurt[:, :3], lambda mean: float(slope((4, 5, 6), log_damage(mean)))),
     }

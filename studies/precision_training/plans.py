@@ -1,5 +1,6 @@
 """What is trained: models of a few sizes, lengths and precisions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,14 @@ TOKENS = CONTEXT * 8
 """Of a step."""
 
 
+def check_of_seeds_and_lengths(seeds: int, lengths: Sequence[int]) -> None:
+    """Raise a ValueError where there is no interval over seeds, or the first and last length are not the extremes."""
+    if seeds < 2:
+        raise ValueError(f"expected two seeds or more, for an interval, got {seeds}")
+    if not lengths or list(lengths) != sorted(set(lengths)):
+        raise ValueError(f"expected lengths in ascending order, in steps, got {tuple(lengths)}")
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """Models of one size, which one compiled program trains for all of them.
@@ -27,6 +36,9 @@ class Part:
         size: of `halfulp.task("text")`. lengths: in steps.
         bits: of weights in training; None for float32. post: bits to which weights are rounded afterwards.
         seeds: how many. valid_samples: of as many contexts is the loss.
+
+    Raises:
+        ValueError: lengths that are not ascending, or none; fewer than two seeds.
     """
 
     size: str
@@ -35,6 +47,9 @@ class Part:
     post: tuple[int, ...] = (2, 3, 4)
     seeds: int = 6
     valid_samples: int = 128
+
+    def __post_init__(self) -> None:
+        check_of_seeds_and_lengths(self.seeds, self.lengths)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -8,8 +8,9 @@ import pandas
 
 from ...sim.sweeps.sweep import sweep
 from ..claims import Measured
+from ..precision_training.plans import check_of_seeds_and_lengths
 from ..study import FULL, QUICK, Context, Findings, Study
-from .analysis import Table, growth, mean_ratio
+from .analysis import Table, by_length, growth, mean_ratio, shrinking_lead
 from .claims import CLAIMS, PAPER, TASKS
 from .pictures import differences_picture, gap_picture
 from .recipes import REFERENCE, together
@@ -25,6 +26,9 @@ class Part:
         training: settings of `Training` beside the steps. rate: the peak learning rate, chosen in float32.
         seeds: how many. forward: the recipe whose cost is followed over the data.
         kept: patterns of layers that stay in float32.
+
+    Raises:
+        ValueError: lengths that are not ascending, or none; fewer than two seeds.
     """
 
     options: dict[str, Any]
@@ -36,6 +40,9 @@ class Part:
     seeds: int
     forward: str
     kept: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_of_seeds_and_lengths(self.seeds, self.lengths)
 
     @property
     def runs(self) -> int:
@@ -116,19 +123,32 @@ def trained(task: str, part: Part, store: Path | None, report: Any = False) -> T
 def run(context: Context) -> Findings:
     """Train the plan of the scale and judge it: minutes at 'quick', hours at 'full', resumable program by program."""
     plan = PLANS[context.scale if context.scale in PLANS else FULL]
-    total, done, tables = sum(len(part.configs(task)) for task, part in plan.items()), 0, []
+    total, done, runs = sum(len(part.configs(task)) for task, part in plan.items()), 0, []
     for task, part in plan.items():
 
         def report(finished: int, _: int, task: str = task, before: int = done) -> None:
             context.report(before + finished, total, f"training {task}")
 
-        tables.append(trained(task, part, context.store(), report))
+        runs.append(trained(task, part, context.store(), report))
         done += len(part.configs(task))
-    table = pandas.concat(tables, ignore_index=True)
+    table = pandas.concat(runs, ignore_index=True)
     found = measured(table, plan)
     means = table.groupby(["task", "recipe", "steps", "ratio"], sort=False)["loss"].agg(["mean", "std", "size"])
     pictures = {"orders": differences_picture(table), "gap": gap_picture(table)}
-    return Findings(found, {"by_recipe": means.reset_index()}, pictures, table)
+    tables = {"by_recipe": means.reset_index(), "by_length": by_length(table, SHOWN_BY_LENGTH)}
+    return Findings(found, tables, pictures, table)
+
+
+BACKWARD = ("backward_nearest", "backward_stochastic")
+SHOWN_BY_LENGTH = (
+    *((name, REFERENCE) for name in BACKWARD),
+    BACKWARD,
+    ("forward_nearest", REFERENCE),
+    ("forward_stochastic", REFERENCE),
+    ("forward_quest", "forward_nearest"),
+    ("quartet", "forward_quest"),
+)
+"""Pairs of recipes in the table of log ratios by length."""
 
 
 def measured(table: Table, plan: dict[str, Part]) -> dict[str, Measured]:
@@ -149,13 +169,12 @@ def measured(table: Table, plan: dict[str, Part]) -> dict[str, Measured]:
 
 def _of_task(table: Table, task: str, forward: str) -> dict[str, Measured]:
     """The measurements of one task, by the beginning of the claim's id."""
-    backward = ("backward_nearest", "backward_stochastic")
     return {
         "forward_nearest": mean_ratio(table, task, "forward_nearest", "forward_stochastic"),
         "forward_grows": growth(table, task, forward, REFERENCE),
-        "backward_short": mean_ratio(table, task, *backward, length=0),
-        "backward_long": mean_ratio(table, task, *backward, length=-1),
-        "backward_shrinks": growth(table, task, *backward),
+        "backward_short": mean_ratio(table, task, *BACKWARD, length=0),
+        "backward_long": mean_ratio(table, task, *BACKWARD, length=-1),
+        "backward_lead_shrinks": shrinking_lead(table, task, *BACKWARD),
         "forward_matters": mean_ratio(table, task, forward, "backward_stochastic"),
     }
 

@@ -47,8 +47,8 @@ def test_a_law_that_was_put_in_comes_out():
     for id in ("grows_13k_int3", "grows_50k_int4", "power_of_data"):
         assert found[id].value == pytest.approx(0.5, abs=1e-4)
     assert found["shrinks_int3"].value == pytest.approx(-0.3, abs=1e-4)
-    assert found["rate_of_bits"].value == pytest.approx(-1.7, abs=1e-4)
-    assert found["exponential"].value == pytest.approx(0, abs=1e-4)
+    assert found["rate_from_3_to_4"].value == pytest.approx(-1.7, abs=1e-4)
+    assert found["exponential_to_2"].value == pytest.approx(0, abs=1e-4)
     assert found["effective_share"].value == pytest.approx(1 - np.exp(-3 / 2.7), abs=1e-4)
     assert found["sensitivity"].value == pytest.approx(2.7, abs=1e-3)
     assert found["robust"].value == pytest.approx(-0.4, abs=1e-4)
@@ -60,7 +60,7 @@ def test_a_law_that_was_put_in_comes_out():
 def test_the_opposite_law_is_not_reproduced():
     _, judged = verdicts(made_up(power=-0.5, of_size=0.3, rate=0.5, harm=-0.1, noise=1e-6))
     reproduced = {name for name, verdict in judged.items() if verdict == "reproduced"}
-    assert reproduced == {"exponential", "more_data_helps", "trained_loss", "effective_share", "sensitivity"}
+    assert reproduced == {"exponential_to_2", "more_data_helps", "trained_loss", "effective_share", "sensitivity"}
 
 
 def test_the_full_plan_answers_the_same_claims():
@@ -73,8 +73,24 @@ def test_a_power_of_zero_is_inconclusive():
     assert judged["shrinks_int3"] == "inconclusive"
 
 
-def test_slopes_and_shares_by_hand():
-    assert analysis.slope(np.array([[1.0, 3.0, 5.0], [0.0, 0.0, 3.0]]), [0, 1, 2]) == pytest.approx([2, 1.5])
+def test_two_bits_do_not_enter_the_rate():
+    """The law was fitted to 3 bits and more."""
+    table = made_up(noise=1e-6)
+    table.loc[table["post"] == 2, "after"] += 1.0
+    found, judged = verdicts(table)
+    assert found["rate_from_3_to_4"].value == pytest.approx(-1.7, abs=1e-4)
+    assert judged["exponential_to_2"] == "not reproduced"
+
+
+def test_parts_that_cannot_be_judged():
+    for lengths in ((), (16, 8), (8, 8)):
+        with pytest.raises(ValueError, match="expected lengths in ascending order"):
+            plans.Part("13k", lengths)
+    with pytest.raises(ValueError, match="expected two seeds or more, for an interval, got 1"):
+        plans.Part("13k", (8,), seeds=1)
+
+
+def test_shares_by_hand():
     assert analysis.share_of(np.array([3.0, 2.9]), 2.8, -0.4) == pytest.approx(np.exp([-0.5, -0.25]))
     with pytest.raises(ValueError, match="expected float32's loss to fall with size, got a slope of 0.1"):
         analysis.share_of(np.ones(2), 1.0, 0.1)
@@ -94,7 +110,7 @@ def test_powers_of_noisy_values():
 
 def test_the_jackknife_of_a_mean_is_students_interval():
     values = np.random.default_rng(0).standard_normal((7, 3))
-    found, plain = analysis.jackknife(values, lambda mean: 2 * mean[1]), analysis.interval(2 * values[:, 1])
+    found, plain = analysis.of_means(values, lambda mean: 2 * mean[1]), analysis.interval(2 * values[:, 1])
     assert (found.value, found.low, found.high) == pytest.approx((plain.value, plain.low, plain.high))
     assert found.count == 7
 
@@ -102,7 +118,7 @@ def test_the_jackknife_of_a_mean_is_students_interval():
 def test_the_jackknife_of_a_log_holds_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(1)
     found = [
-        analysis.jackknife(1 + 0.3 * rng.standard_normal((6, 1)), lambda m: float(np.log(m[0]))) for _ in range(400)
+        analysis.of_means(1 + 0.3 * rng.standard_normal((6, 1)), lambda m: float(np.log(m[0]))) for _ in range(400)
     ]
     assert np.mean([each.low <= 0 <= each.high for each in found]) == pytest.approx(0.95, abs=0.03)
 

@@ -10,13 +10,17 @@ PLAN = study.PLANS["quick"]
 CALLS: list[tuple[str, ...]] = []
 
 
-def made_up(effect, plan=PLAN, noise=0.0):
-    """Runs whose log loss is that of the seed, less a power of the length, plus effect(recipe, place of the length)."""
+def made_up(effect, plan=PLAN, noise=0.0, swing=0.0):
+    """Runs whose log loss is that of the seed, less a power of the length, plus effect(recipe, place of the length).
+
+    With a swing, also plus that much, times a number of the recipe, up in one seed and down in the next.
+    """
     rng = np.random.default_rng(0)
     rows = [
         (task, recipe, steps, seed, part.ratio(steps),
-         np.exp(0.1 * seed - 0.1 * place + effect(recipe, place) + noise * rng.standard_normal()))
-        for task, part in plan.items() for recipe in part.recipes for place, steps in enumerate(part.lengths)
+         np.exp(0.1 * seed - 0.1 * place + effect(recipe, place) + noise * rng.standard_normal()
+                + swing * number * (place + 1) * (-1) ** seed))
+        for task, part in plan.items() for number, recipe in enumerate(part.recipes) for place, steps in enumerate(part.lengths)
         for seed in range(part.seeds)
     ]  # fmt: skip
     return pandas.DataFrame(rows, columns=["task", "recipe", "steps", "seed", "ratio", "loss"])
@@ -107,12 +111,24 @@ def test_mean_ratio_and_growth_by_hand():
     assert found.high - found.value == pytest.approx(12.7062 * 0.25, rel=1e-4)  # t of one degree of freedom
     assert analysis.mean_ratio(table, "t", "a", "b", length=-1).value == pytest.approx(2)
     assert analysis.growth(table, "t", "a", "b").value == pytest.approx((2 / 2 - 1 / 2) / 2)  # two doublings
+    lead = analysis.shrinking_lead(table, "t", "b", "a")
+    assert lead.value == pytest.approx([1.5, -0.25])
+    assert (np.array(lead.high) - lead.value)[0] == pytest.approx(12.7062 * 0.5, rel=1e-4)
+    found = analysis.by_length(table, [("a", "b"), ("a", "c")])
+    assert found[["task", "recipe", "other", "steps"]].to_numpy().tolist() == [["t", "a", "b", 10], ["t", "a", "b", 40]]
+    assert found["value"].tolist() == pytest.approx([1.5, 2.0])
+    with pytest.raises(ValueError, match="a slope needs two different places or more"):
+        analysis.growth(table[table["steps"] == 10], "t", "a", "b")
 
 
 def test_runs_that_are_missing():
     table = made_up(lambda recipe, place: 0.0)
-    with pytest.raises(ValueError, match="no training of 'nvfp4' on 'text'"):
-        analysis.mean_ratio(table, "text", "nvfp4", "float32")
+    with pytest.raises(
+        ValueError, match="no training of 'quartet' on 'text'; there are backward_nearest, .*, forward_stochastic$"
+    ):
+        analysis.mean_ratio(table, "text", "quartet", "float32")
+    with pytest.raises(ValueError, match="on 'digits'; there are none of that task"):
+        analysis.mean_ratio(table, "digits", "quartet", "float32")
     lost = table.drop(table[(table["recipe"] == "float32") & (table["seed"] == 0)].index)
     with pytest.raises(ValueError, match="not trained with the same seeds"):
         analysis.mean_ratio(lost, "text", "forward_nearest", "float32")
@@ -135,9 +151,34 @@ def test_the_published_order_is_reproduced_and_its_reverse_is_not():
         }
 
 
-def test_noise_hides_differences():
-    found = study.measured(made_up(lambda recipe, place: PUBLISHED[recipe], noise=0.5), PLAN)
-    assert STUDY.claims[0].judged(found[STUDY.claims[0].id]) == "inconclusive"
+def test_noise_hides_every_difference():
+    """What goes up in one seed and down in the next, by more than any effect."""
+    found = study.measured(made_up(lambda recipe, place: PUBLISHED[recipe], swing=1.0), PLAN)
+    assert {claim.judged(found[claim.id]) for claim in STUDY.claims} == {"inconclusive"}
+
+
+@pytest.mark.parametrize(
+    ("at_first", "change", "verdict"),
+    [(-0.003, 0.001, "reproduced"), (0.003, 0.001, "not reproduced"), (-0.003, -0.001, "not reproduced")],
+)
+def test_a_lead_shrinks_only_where_there_is_one(at_first, change, verdict):
+    """Nearest rounding that is behind, and more so with more data, is none."""
+
+    def effect(recipe, place):
+        return at_first + change * place if recipe == "backward_nearest" else 0.0
+
+    found = study.measured(made_up(effect, noise=1e-6), PLAN)
+    for claim in STUDY.claims:
+        if claim.id.startswith("backward_lead_shrinks"):
+            assert claim.judged(found[claim.id]) == verdict
+
+
+def test_parts_that_cannot_be_judged():
+    for lengths in ((), (16, 8), (8, 8)):
+        with pytest.raises(ValueError, match="expected lengths in ascending order"):
+            study.Part({}, 100, ("float32",), lengths, {"batch": 4}, 0.1, 5, "float32")
+    with pytest.raises(ValueError, match="expected two seeds or more, for an interval, got 1"):
+        study.Part({}, 100, ("float32",), (8,), {"batch": 4}, 0.1, 1, "float32")
 
 
 def pretended(config):
