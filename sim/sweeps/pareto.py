@@ -95,6 +95,25 @@ def pareto_front(
     return table_of(found.labels, table, [*sum(names, ()), "on_front", "probability", "n", "diverged", "note"])
 
 
+def on_front(points: np.ndarray) -> np.ndarray:
+    """(..., n) which of (..., n, objectives) points, less being better, no other dominates; NaN never are.
+
+    A point dominates another that it equals or beats in every objective and beats in one; equal points do not.
+
+    Example:
+        >>> on_front(np.array([[1.0, 5.0], [2.0, 3.0], [2.0, 4.0]])).tolist()
+        [True, True, False]
+    """
+    no_worse = np.ones((*points.shape[:-1], points.shape[-2]), bool)
+    better = np.zeros_like(no_worse)
+    for objective in np.moveaxis(points, -1, 0):
+        other, own = objective[..., :, None], objective[..., None, :]
+        no_worse &= other <= own
+        better |= other < own
+    dominated: np.ndarray = np.any(no_worse & better, axis=-2)
+    return ~dominated & np.isfinite(points).all(-1)
+
+
 def _signs(costs: tuple[str, ...], metrics: tuple[str, ...], directions: dict[str, str]) -> dict[str, int]:
     """1 of an objective of which less is better, else -1."""
     foreign = [name for name in directions if name not in (*costs, *metrics)]
@@ -149,7 +168,7 @@ def _rows(
     means = np.where(exactly, constant, _ratio(sums.sum(1), counts.sum(1)))
     drawn = _drawn_means(sums, counts, joint, settings)
     drawn = np.where(exactly & np.isfinite(drawn), constant, drawn)
-    front, share = _on_front(means * signs), _shares(drawn * signs)
+    front, share = on_front(means * signs), _shares(drawn * signs)
     tail = (1 - settings.confidence) / 2
     rows = []
     for group in range(len(members)):
@@ -196,18 +215,6 @@ def _shares(points: np.ndarray) -> np.ndarray:
     step = max(1, _AT_ONCE // max(1, count * count))
     on = np.zeros(count)
     for start in range(0, resamples, step):
-        on += _on_front(points[start : start + step]).sum(0)
+        on += on_front(points[start : start + step]).sum(0)
     present = np.isfinite(points).all(-1).sum(0)
     return on / np.maximum(present, 1)
-
-
-def _on_front(points: np.ndarray) -> np.ndarray:
-    """(..., groups) which of (..., groups, objectives) points, less being better, no other dominates; NaN never are."""
-    no_worse = np.ones((*points.shape[:-1], points.shape[-2]), bool)
-    better = np.zeros_like(no_worse)
-    for objective in np.moveaxis(points, -1, 0):
-        other, own = objective[..., :, None], objective[..., None, :]
-        no_worse &= other <= own
-        better |= other < own
-    dominated: np.ndarray = np.any(no_worse & better, axis=-2)
-    return ~dominated & np.isfinite(points).all(-1)

@@ -18,9 +18,9 @@ from ...formats.residual import ResidualFormat
 from ...formats.scaled import ScaledFormat
 from ...formats.suggest import unknown
 from ...formats.tapered import TaperedFormat
-from ..recipes.published import recipe as any_recipe
 from ..recipes.published import uniform
 from ..recipes.recipe import OPERANDS, Recipe
+from ..recipes.rules import Rule, rules_of
 from ..training.keeping import check_compensation
 from ..training.training import Run, Training
 
@@ -72,7 +72,7 @@ def member_of(config: Mapping[str, Any], base: Training) -> Member:
 
     Args:
         config: any of `OF_RUNS`, of which format and recipe exclude each other, and fields of `Training`. A storage is
-            a name or a table, as `Run` takes it.
+            a name or a table, as `Run` takes it. A recipe is one, its name, or rules, as `Run` takes them.
         base: the training of what it does not say.
 
     Raises:
@@ -84,12 +84,12 @@ def member_of(config: Mapping[str, Any], base: Training) -> Member:
             raise ValueError(unknown("parameter of a task", str(name), (*OF_RUNS, *OF_TRAINING)))
         if name in OF_TRAINING or name == "storage":
             check_kind(name, config[name])
-    recipe, facts = _recipe(config)
-    for each in (recipe, *(later for _, later in recipe.schedule)):
+    rules, facts = _rules(config)
+    for each in (stage for rule in rules for stage in (rule.recipe, *(later for _, later in rule.recipe.schedule))):
         for name in {getattr(each, operand).fmt for operand in OPERANDS} - {None}:
             _require_float32(name)
     run = Run(
-        recipe,
+        rules,
         config.get("seed", 0),
         _number(config, "learning_rate", 0.1),
         _number(config, "weight_decay", 0.0),
@@ -128,21 +128,29 @@ def _number(config: Mapping[str, Any], name: str, usual: float) -> float:
     return float(value)
 
 
-def _recipe(config: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe of a configuration, and what tables say of it."""
+def _rules(config: Mapping[str, Any]) -> tuple[tuple[Rule, ...], dict[str, Any]]:
+    """The rules of a configuration, one unless its recipe is rules, and what tables say of them."""
     if "format" in config and "recipe" in config:
         raise ValueError(
             f"expected a format or a recipe, got format={config['format']!r} and recipe={config['recipe']!r}; leave "
             "one out, or give each its own configurations"
         )
     if "format" in config:
-        found, facts = uniform(config["format"]), format_facts(config["format"])
+        found, facts = rules_of(uniform(config["format"])), format_facts(config["format"])
     else:
-        found = any_recipe(config.get("recipe", "identity"))
-        facts = {"recipe": found.name}
+        found = rules_of(config.get("recipe", "identity"))
+        facts = {"recipe": _shown(found)}
     if config.get("rounding") is None:
         return found, facts if "rounding" not in config else {**facts, "rounding": None}
-    return _rounded(found, config["rounding"]), {**facts, "rounding": config["rounding"]}
+    rounded = tuple(replace(rule, recipe=_rounded(rule.recipe, config["rounding"])) for rule in found)
+    return rounded, {**facts, "rounding": config["rounding"]}
+
+
+def _shown(rules: tuple[Rule, ...]) -> str:
+    """The name of the recipe of all layers, or rules such as 'head: identity, *: mxfp8'."""
+    if len(rules) == 1 and rules[0].pattern == "*":
+        return rules[0].recipe.name
+    return ", ".join(f"{rule.pattern}: {rule.recipe.name}" for rule in rules)
 
 
 def _rounded(recipe: Recipe, rounding: str) -> Recipe:

@@ -38,16 +38,16 @@ def storage_picture(best: Any) -> Picture:
         for index, (variant, label) in enumerate(SHOWN.items()):
             loss = by_seed(own, variant, "loss")
             lost = loss - reference if task == "text" else np.log(loss / reference)
-            found, bits = over_seeds(lost.to_dict()), own[own["variant"] == variant]["bits"].iloc[0] / 1000
+            found, bits = over_seeds(lost.to_dict()), own[own["variant"] == variant]["all_bits"].iloc[0] / 1000
             axes.errorbar(bits, found.value, [[found.value - found.low], [found.high - found.value]], capsize=2,
                           fmt=MARKERS[index], color=COLOURS[index], label=label)  # fmt: skip
         axes.axhline(0, color="0.3", lw=1, ls="--")
         unit = "nats" if task == "text" else "log ratio"
-        axes.set(title=shown, xlabel="kbit of coded weights", ylabel=f"loss beyond float32 ({unit})")
+        axes.set(title=shown, xlabel="kbit of all parameters", ylabel=f"loss beyond float32 ({unit})")
     handles, labels = columns[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(SHOWN))
     return Picture(figure, "What weights in few bits lose beyond float32, with 95% intervals over paired seeds: lower "
-                           "is better. Embedding and head stay in float32 and are not counted.")  # fmt: skip
+                           "is better. Embedding, head and biases stay in float32 and are counted.")  # fmt: skip
 
 
 def differences_picture(found: Mapping[str, Measured]) -> Picture:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import log2
+from math import log2, prod
 from typing import Any
 
 from ...sim.models.leaves import Leaf
@@ -38,6 +38,17 @@ def bits_of(description: Any, code: str) -> float:
     return sum(BITS[code] * n * m + 32 * SCALES[code] for n, m in shapes)
 
 
+def all_bits(description: Any, code: str) -> float:
+    """Bits of a whole model: `bits_of`, and 32 for each number that is in no code.
+
+    Raises:
+        ValueError: an unknown code.
+    """
+    shapes = coded(description.leaves)
+    others = [leaf.shape for name, leaf in description.leaves.items() if name.removesuffix(".weight") not in shapes]
+    return bits_of(description, code) + 32 * sum(prod(shape) for shape in others)
+
+
 def widened(description: Any, width: int, narrower: int = 0) -> Any:
     """A model with another hidden width.
 
@@ -52,6 +63,9 @@ def widened(description: Any, width: int, narrower: int = 0) -> Any:
 
 
 def as_large(description: Any, code: str, bits: float) -> Any:
-    """The model of even hidden widths whose weights in a code take the number of bits that is nearest."""
+    """The model of even hidden widths that takes the nearest number of bits, `all_bits`, with its weights in a code.
+
+    A wider model has a wider head and more biases as well, which stay in float32 and count.
+    """
     each = (widened(description, width, narrower) for width in range(8, 1025, 2) for narrower in (0, 2))
-    return min(each, key=lambda model: abs(bits_of(model, code) - bits))
+    return min(each, key=lambda model: abs(all_bits(model, code) - bits))

@@ -4,27 +4,38 @@ A language model, a classifier and a regression are trained with weights in each
 variants of a task choose among the same learning rates.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from math import log
 from typing import Any
 
 import pandas
 
-from ...sim.sweeps.best import best_runs
 from ..claims import Measured
-from ..fp4_design.analysis import over_seeds
 from ..study import QUICK, Context, Findings, Study
 from .claims import CLAIMS, FOLLOWER, PAPER, TASKS
-from .pairing import Table, difference
+from .pairing import Table, at_chance, difference, joined, judged_runs, mean
 from .pictures import differences_picture, storage_picture
-from .trainings import SETTINGS, rows, train_one, trained
+from .trainings import SETTINGS, rows, storage_of, train_one, trained
 
 FACTORS = {QUICK: 1, "full": 3}
 """How many times the seeds of `SETTINGS`."""
+CHANCE = {
+    "text": {"loss": log(256), "bits_per_byte": 8.0},
+    "digits": {"loss": log(10), "accuracy": 0.1},
+    "teacher_student": {"loss": 1.0, "r2": 0.0},
+}
+"""What guessing has: every byte, or every digit, equally likely; the mean, of outputs of variance 1."""
 
 
-def judged(runs: Table) -> Table:
-    """The runs of each task and variant at its best learning rate, by the mean loss over seeds."""
-    return best_runs(runs, "loss", over="rate", by=("task", "variant"), direction="minimize")
+def judged(runs: Table, choosing: Mapping[str, int]) -> Table:
+    """The runs of each task and variant at its best learning rate, of seeds that did not choose it.
+
+    Args:
+        choosing: how many seeds of each task choose; where there are none, all choose and all are judged.
+    """
+    by_task = runs.groupby("task", sort=False)
+    return joined([judged_runs(at_chance(own, CHANCE[task]), choosing[task]) for task, own in by_task])
 
 
 def measured(best: Table) -> dict[str, Measured]:
@@ -42,18 +53,15 @@ def measured(best: Table) -> dict[str, Measured]:
         }
         logs = task != "text"
         found |= {f"{name}_{task}": difference(own, "loss", *pair, logs=logs) for name, pair in pairs.items()}
-    text, phases = best[best["task"] == "text"], best[best["variant"] == "phase"]
-    entropies = phases.pivot_table(index="seed", columns="task", values="entropy").dropna()  # seeds that every task has
-    return {
-        **found,
-        "stages_float32": difference(text, "loss", "phase_t2", "float32"),
-        "codes": over_seeds(entropies.mean(axis=1).to_dict()),
-    }
+        found[f"codes_{task}"] = mean(own, "phase", "entropy")
+    return {**found, "stages_float32": difference(best[best["task"] == "text"], "loss", "phase_t2", "float32")}
 
 
 def summary(best: Table) -> Table:
-    """Means over seeds of each task and variant, with the rate that was chosen and the bits of the coded weights."""
-    columns = [name for name in ("loss", "accuracy", "r2", "bits_per_byte", "entropy", "bits") if name in best]
+    """Means over seeds of each task and variant, with its rate and the bits of coded weights and of all."""
+    columns = [
+        name for name in ("loss", "accuracy", "r2", "bits_per_byte", "entropy", "bits", "all_bits") if name in best
+    ]
     grouped = best.groupby(["task", "variant", "rate"], sort=False)
     return grouped[columns].mean().assign(seeds=grouped.size()).reset_index()
 
@@ -69,7 +77,9 @@ def run(context: Context) -> Findings:
         context.report(done, total, "training")
 
     runs: Any = trained(train_one, plan, context.store(), "complex_2bit", report)
-    best = judged(runs)
+    best = judged(runs, {task: setting.choosing for task, setting in SETTINGS.items()})
+    sizes = {(task, name): bits for task, how in SETTINGS.items() for name, bits in storage_of(task, how).items()}
+    best["all_bits"] = [sizes[each] for each in zip(best["task"], best["variant"])]
     table = summary(best)
     rates = runs.groupby(["task", "variant", "rate"], sort=False)["loss"].mean().reset_index()
     return Findings(

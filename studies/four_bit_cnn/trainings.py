@@ -6,6 +6,7 @@ JAX is imported when a run is trained.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ...sim.models.leaves import flat
 from ...sim.recipes.published import recipe
 from ...sim.recipes.quantizer import Quantizer
 from ...sim.recipes.recipe import Recipe
+from ...sim.tasks.cifar import TRAIN, VALID
 from ...sim.tasks.loading import task as any_task
 from ...sim.training.training import Run, Training
 
@@ -49,7 +51,8 @@ class Setting:
 
     Args:
         task, size: of `halfulp.task`; the model is the VGG.
-        steps, batch, rate: of AdamW, half a cosine. seeds: how many.
+        steps, batch, rate: of AdamW, half a cosine.
+        seeds: how many. choosing: how many of them, the first, only choose (see `study.measured`).
     """
 
     task: str
@@ -58,10 +61,11 @@ class Setting:
     batch: int
     rate: float
     seeds: int
+    choosing: int = 0
 
 
 SETTINGS = {
-    "quick": Setting("digits", "s", 100, 64, 0.01, 16),
+    "quick": Setting("digits", "s", 100, 64, 0.01, 16, choosing=8),
     "full": Setting("cifar10", "s", 3910, 128, 1e-3, 5),
 }
 """Digits, at the better rate of float32 of .003 and .01; ten epochs of CIFAR-10, at the published rate and batch."""
@@ -73,24 +77,41 @@ def data_folder(data: Path | None) -> Path:
     Raises:
         FileNotFoundError: no folder was given, or it does not have them; the message says what to do.
     """
-    how = f"download {ADDRESS}, unpack it, and pass the folder that has {FOLDER} as --data"
+    need = f"{TRAIN[0]} to {TRAIN[-1]} and {VALID[0]}"
+    how = f"download {ADDRESS}, unpack it, and pass {FOLDER}, or the folder it is in, as --data"
     if data is None:
         raise FileNotFoundError(f"the scale 'full' trains on CIFAR-10, which does not come with the project: {how}")
-    folder = data / FOLDER
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: expected the binary batches of CIFAR-10, found nothing: {how}")
+    folder = data / FOLDER if (data / FOLDER).is_dir() else data
+    if missing := [name for name in (*TRAIN, *VALID) if not (folder / name).is_file()]:
+        raise FileNotFoundError(
+            f"{folder}: expected the binary batches of CIFAR-10, {need}; missing: {', '.join(missing)}: {how}"
+        )
     return folder
 
 
-def rows(setting: Setting, path: Path | None) -> Iterator[dict[str, Any]]:
-    """Every variant with every seed, as plain data."""
+def fingerprint(folder: Path) -> str:
+    """A digest of the batches in a folder: the same data are the same runs, wherever they lie."""
+    found = sha256()
+    for name in (*TRAIN, *VALID):
+        found.update((folder / name).read_bytes())
+    return found.hexdigest()[:16]
+
+
+def rows(setting: Setting, data: str | None = None) -> Iterator[dict[str, Any]]:
+    """Every variant with every seed, as plain data.
+
+    Args:
+        data: the `fingerprint` of what the user gives; None of data that come with the project. Where they lie is no
+            part of a run: `TrainIn` says it.
+    """
+    given = {} if data is None else {"data": data}
     for variant, (of, clip) in VARIANTS.items():
         for seed in range(setting.seeds):
             yield {
                 "variant": variant, "seed": seed, "task": setting.task, "size": setting.size, "steps": setting.steps,
                 "batch": setting.batch, "rate": setting.rate, "clip": clip, "decay": DECAY,
                 "weights": of.fprop_w.fmt or "float32", "after_step": of.after_step,
-                "path": None if path is None else str(path),
+                "path": None, **given,
             }  # fmt: skip
 
 
@@ -113,6 +134,19 @@ def train_one(config: Mapping[str, Any]) -> dict[str, Any]:
         "most": None if counts is None else max(counts.values()),
         "fifteen": None if counts is None else float(np.mean([count == 15 for count in counts.values()])),
     }
+
+
+class TrainIn:
+    """`train_one` with the user's data in a folder, which is no part of what a store tells runs apart by."""
+
+    __wrapped__ = staticmethod(train_one)
+
+    def __init__(self, folder: Path | None) -> None:
+        self._path = None if folder is None else str(folder)
+
+    def __call__(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Train a row."""
+        return train_one({**config, "path": self._path})
 
 
 def distinct(parameters: Mapping[str, Any], fmt: str) -> dict[str, int]:

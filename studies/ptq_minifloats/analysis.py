@@ -1,6 +1,7 @@
 """What quantized networks say: paired differences, best layouts chosen on other seeds, fronts of each network."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -8,8 +9,9 @@ import numpy as np
 import pandas
 
 from ...sim.costs.area import PUBLISHED
-from ...sim.sweeps.pareto import pareto_front
+from ...sim.sweeps.pareto import on_front, pareto_front
 from ..claims import Measured
+from ..errors.resampled import best_on_others
 from ..errors.samples import mean_of
 from .claims import APPLIES, COSTS, MODELS, QUALITIES, WON
 from .formats import LAYOUTS, accumulator, area, bits_of, is_integer, of_width
@@ -19,6 +21,8 @@ Table = Any
 """A pandas DataFrame, whose stubs say little of what is in it."""
 LEAST = 1e-8
 """Nats: divergences below are those of float32 sums."""
+PAIRS = (("e2m1", "e3m0"), ("e4m3", "e5m2"), ("e3m4", "e4m3"))
+"""Layouts of one width that are compared."""
 
 
 def in_one_format(table: Table, what: str = "both") -> Table:
@@ -69,19 +73,6 @@ def log_ratio(table: Table, one: tuple[Any, ...], other: tuple[Any, ...]) -> np.
     return np.log(first / second).to_numpy()
 
 
-def best_on_others(values: np.ndarray) -> np.ndarray:
-    """(seeds,) of (seeds, layouts), less being better: the layout that is best by the mean of all other seeds.
-
-    Raises:
-        ValueError: a single seed.
-    """
-    count = len(values)
-    if count < 2:
-        raise ValueError("expected two seeds or more, of which one judges what the others chose; got one")
-    others = (values.sum(0) - values) / (count - 1)
-    return values[np.arange(count), others.argmin(1)]
-
-
 def best_minifloat(same: Table, metric: str, bits: int) -> np.ndarray:
     """(seeds,) the metric, less being better, of the best minifloat of a width; its layout is chosen on other seeds."""
     wide = same.pivot(index="seed", columns="format", values=metric).sort_index()
@@ -94,21 +85,20 @@ def against_integers(same: Table, metric: str, bits: int) -> np.ndarray:
     return best_minifloat(same, metric, bits) - integer.to_numpy()
 
 
-def on_front(costs: np.ndarray, losses: np.ndarray) -> np.ndarray:
-    """Which of (n,) points no other equals or beats in both and beats in one; less is better."""
-    no_worse = (costs[:, None] <= costs) & (losses[:, None] <= losses)
-    better = (costs[:, None] < costs) | (losses[:, None] < losses)
-    return np.logical_not(np.any(no_worse & better, axis=0))
-
-
 def integers_on_front(same: Table, cost: str, quality: str) -> np.ndarray:
     """(seeds,) the share of integers that are on the front of each network."""
     sign = -1 if quality == "accuracy" else 1
     shares = []
     for _, own in same.groupby("seed"):
-        kept = on_front(own[cost].to_numpy(float), sign * own[quality].to_numpy(float))
+        kept = on_front(np.stack([own[cost].to_numpy(float), sign * own[quality].to_numpy(float)], 1))
         shares.append(kept[own["integer"].to_numpy(bool)].mean())
     return np.array(shares)
+
+
+def share_of(shares: np.ndarray) -> Measured:
+    """The mean of shares of networks; a note says where they are all alike, so that the interval has no width."""
+    found = mean_of(shares)
+    return replace(found, note="The same in all networks.") if len(set(shares.tolist())) == 1 else found
 
 
 def fronts(table: Table) -> Table:
@@ -136,11 +126,12 @@ def premium(table: Table, least: float = PUBLISHED[0]) -> Table:
         dearer = np.maximum(same["area"], (1 + least) * same["bits"].map(integers))
         raised = same.assign(area=same["area"].where(same["integer"], dearer))
         for quality in QUALITIES:
-            found = {name: mean_of(integers_on_front(each, "area", quality))
+            found = {name: share_of(integers_on_front(each, "area", quality))
                      for name, each in (("ours", same), ("raised", raised))}  # fmt: skip
             cells = {f"{name}{end}": getattr(each, part) for name, each in found.items()
                      for end, part in (("", "value"), ("_low", "low"), ("_high", "high"))}  # fmt: skip
-            rows.append({"model": model, "quality": quality, **cells})
+            notes = {f"{name}_note": each.note for name, each in found.items()}
+            rows.append({"model": model, "quality": quality, **cells, **notes})
     return pandas.DataFrame(rows)
 
 
@@ -178,20 +169,37 @@ def measured(table: Table) -> dict[str, Measured]:
 def _of_model(table: Table, model: str) -> dict[str, Measured]:
     same = formats_of(table)
     found = {f"wins_{bits}": mean_of(against_integers(same, "loss", bits)) for bits in WON}
-    found["three"] = mean_of(against_integers(same, "loss", 3))
     found["closer"] = mean_of(np.mean([against_integers(same, "log_divergence", bits) for bits in WON], 0))
     for cost in COSTS:
         for quality in QUALITIES:
-            found[f"integers_{cost}_{quality}"] = mean_of(integers_on_front(same, cost, quality))
+            found[f"integers_{cost}_{quality}"] = share_of(integers_on_front(same, cost, quality))
     for name in APPLIES[model]:
         for fmt in ("e2m1", "int4"):
             activations = fmt if name in ("smooth", "bias") else None
             found[f"{name}_{fmt}"] = mean_of(log_ratio(table, (fmt, activations, name), (fmt, activations)))
     found["smooth_int8"] = mean_of(log_ratio(table, ("int8", "int8", "smooth"), ("int8", "int8")))
-    found["weights_first"] = mean_of(_weights_first(table))
-    for better, worse in (("e2m1", "e3m0"), ("e4m3", "e5m2"), ("e3m4", "e4m3")):
-        found[f"{better}_{worse}"] = mean_of(log_ratio(table, (better, better), (worse, worse)))
     return found
+
+
+def comparisons(table: Table) -> Table:
+    """What no paper is known to say, of each network: one case against another, with intervals over seeds.
+
+    'loss': the first less the second, nats; 'divergence': the log of their ratio.
+    """
+    rows = []
+    for model, own in table.groupby("model", sort=False):
+        made = [
+            ("E2M0", "INT3", "loss", against_integers(formats_of(own), "loss", 3)),
+            ("4 bits for weights, 8 for activations", "the reverse", "divergence", _weights_first(own)),
+        ]
+        for one, other in PAIRS:
+            ratios = log_ratio(own, (one, one), (other, other))
+            made.append((one.upper(), other.upper(), "divergence", ratios))
+        for one, other, metric, values in made:
+            found, case = mean_of(values), {"one": one, "other": other, "metric": metric}
+            ends = {"effect": found.value, "low": found.low, "high": found.high, "seeds": found.count}
+            rows.append({"model": model, **case, **ends})
+    return pandas.DataFrame(rows)
 
 
 def _weights_first(table: Table, few: int = 4, many: int = 8) -> np.ndarray:

@@ -5,6 +5,7 @@ same networks.
 """
 
 import json
+import os
 from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
@@ -13,9 +14,11 @@ from typing import Any
 
 import pandas
 
+from ...sim.training.checkpoints import versions
+from ..column_methods import compensation
 from ..study import FULL, QUICK, Context, Findings, Study
-from .analysis import Table, best_layouts, by_format, effects, fronts, measured, premium
-from .claims import CLAIMS, LAYOUTS, PAPER, WEIGHTS
+from .analysis import Table, best_layouts, by_format, comparisons, effects, fronts, measured, premium
+from .claims import CLAIMS, PAPER
 from .jax_sites import Program
 from .models import SETTINGS, Network, Setting, batches, task_of, trained
 from .pictures import bits_picture, effects_picture, front_picture
@@ -44,7 +47,7 @@ def quantized(setting: Setting, plan: Plan, context: Context, done: Callable[[st
         if found is None:
             found = _measured(Subject(program, network, calibration, validation), plan, setting.name)
             if path is not None:
-                path.write_text(json.dumps({"key": key, "rows": found}))
+                _keep(path, {"key": key, "rows": found})
         depth = _depth(network, program.sites)
         rows += [{"model": setting.name, "seed": seed, **row, "depth": depth} for row in found]
         done(f"{setting.name}, seed {seed}")
@@ -64,8 +67,9 @@ def _depth(network: Network, sites: list[str]) -> int:
 
 
 def _key(setting: Setting, plan: Plan) -> str:
-    """What decides the measures of a network: its training, the data that judge, the cases, and the code."""
+    """What decides the measures of a network: its training, the data that judge, the cases, the code, the packages."""
     about = [setting.key, setting.calibration, setting.validation, repr(cases(plan, setting.name)), _code()]
+    about.append(repr(sorted(versions().items())))
     return sha256(repr(about).encode()).hexdigest()[:16]
 
 
@@ -74,7 +78,15 @@ def _code() -> str:
     """A digest of the code that quantizes."""
     files = [Path(__file__).with_name(f"{name}.py") for name in ("models", "jax_sites", "reparametrized", "weights",
                                                                  "quantizing")]  # fmt: skip
+    files.append(Path(compensation.__file__))
     return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _keep(path: Path, value: Any) -> None:
+    """Write it whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(value))
+    os.replace(part, path)
 
 
 def _read(path: Path | None, key: str) -> list[dict[str, Any]] | None:
@@ -84,7 +96,7 @@ def _read(path: Path | None, key: str) -> list[dict[str, Any]] | None:
     try:
         kept = json.loads(path.read_text())
     except ValueError:
-        return None  # a run that was killed while it wrote
+        return None  # damaged: measured again
     return kept["rows"] if kept.get("key") == key else None
 
 
@@ -108,6 +120,7 @@ def run(context: Context) -> Findings:
             "fronts": front,
             "best_layouts": best_layouts(table),
             "premium": premium(table),
+            "comparisons": comparisons(table),
         },
         {"bits": bits_picture(table), "front": front_picture(front), "methods": effects_picture(found)},
         table,
@@ -118,7 +131,7 @@ STUDY = Study(
     "ptq_minifloats",
     "Minifloats and integers after training",
     "Do minifloats of 3 to 8 bits beat integers after training, also when units cost what they cost?",
-    (PAPER, WEIGHTS, LAYOUTS, *_SOURCES),
+    (PAPER, *_SOURCES),
     CLAIMS,
     run,
     (QUICK, FULL),

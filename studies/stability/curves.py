@@ -10,6 +10,8 @@ SPIKE = 0.2
 """How far, in units of the loss of a uniform guess, a spike rises above that median."""
 LEARNT = 0.98
 """A final loss above that share of the entropy of the targets is that of a model which does not look at its inputs."""
+THRESHOLDS = (0.94, 0.96, 0.98, 1.0, 1.02)
+"""Other values of `LEARNT`, to see what hangs on it."""
 TURN = 0.05
 """Of the loss of a uniform guess, what the final loss of a run that turned is above its lowest running median."""
 USABLE = 0.05

@@ -1,6 +1,7 @@
 """Differences between arithmetics on the map of learning rates: seed by seed, then their interval."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas
 from ..claims import Measured
 from ..fp4_design.analysis import over_seeds
 from .arithmetics import BF16, FLOAT32, MANTISSAS
-from .curves import USABLE
+from .curves import THRESHOLDS, USABLE
 from .settings import RATE_STEPS, Setting
 
 Table = Any
@@ -22,9 +23,33 @@ def of_rates(table: Table) -> Table:
 
 
 def difference(table: Table, metric: str, name: str, baseline: str) -> Measured:
-    """The mean over seeds of what an arithmetic has more of than another; a mean over rates first."""
+    """The mean over seeds of what an arithmetic has more of than another; a mean over rates first.
+
+    Raises:
+        ValueError: seeds that only one of them has.
+    """
     means = table.groupby(["arithmetic", "seed"])[metric].mean().astype(float)
-    return over_seeds((means[name] - means[baseline]).to_dict())
+    one, other = (means.xs(each, level="arithmetic") for each in (name, baseline))
+    _paired(one, other, name, baseline)
+    return over_seeds((one - other).to_dict())
+
+
+def _paired(one: Table, other: Table, name: str, baseline: str) -> None:
+    alone = sorted(set(one.index) ^ set(other.index))
+    if alone:
+        raise ValueError(f"expected runs of {name} and {baseline} with the same seeds, got only one for seeds {alone}")
+
+
+def log_ratio(table: Table, name: str, baseline: str) -> Measured:
+    """Of final losses, the mean over seeds of the log of an arithmetic's less that of another.
+
+    A run whose loss is not finite counts as the largest that is, with a note.
+    """
+    final = table["final"].astype(float)
+    finite = np.isfinite(final)
+    found = difference(table.assign(log=np.log(final.where(finite, final[finite].max()))), "log", name, baseline)
+    lost = int((~finite).sum())
+    return replace(found, note=f"{lost} runs are not finite and count as the worst that is.") if lost else found
 
 
 def usable(table: Table, setting: Setting) -> Table:
@@ -52,10 +77,16 @@ def spike_slope(table: Table, setting: Setting) -> Measured:
 
 
 def progress(table: Table, name: str, setting: Setting, baseline: str = BF16) -> Measured:
-    """The share of another arithmetic's way from a uniform guess, at the best rate; 0 where a loss is not finite."""
+    """The share of another arithmetic's way from a uniform guess, at the best rate; 0 where a loss is not finite.
+
+    Where the other one came no way with a seed there is no such share: nothing between -1 and 1 is ruled out.
+    """
     best = table[table["rate"] == setting.best].set_index(["arithmetic", "seed"])["final"].clip(upper=setting.chance)
-    gained = setting.chance - best
-    return over_seeds((gained[name] / gained[baseline]).to_dict())
+    one, other = (setting.chance - best.xs(each, level="arithmetic") for each in (name, baseline))
+    _paired(one, other, name, baseline)
+    if (other <= 0).any():
+        return Measured(0.0, -1.0, 1.0, len(other), f"{baseline} learnt nothing with {int((other <= 0).sum())} seeds.")
+    return over_seeds((one / other).to_dict())
 
 
 def summary(table: Table) -> Table:
@@ -66,14 +97,35 @@ def summary(table: Table) -> Table:
 
 
 def range_table(parts: Sequence[tuple[Table, Setting]]) -> Table:
-    """The mean usable range of each arithmetic and task with its interval, and the share of runs that diverged."""
+    """The mean usable range of each arithmetic and task, less that of E8M7, and the share of runs that diverged."""
     rows = []
     for table, setting in parts:
         ranges, shares = usable(table, setting), table.groupby("arithmetic")["diverged"].mean()
         for name, each in ranges.groupby("arithmetic", sort=False):
             found = over_seeds(each.set_index("seed")["decades"].to_dict())
+            less = difference(ranges, "decades", str(name), BF16)
             rows.append({"task": setting.task, "arithmetic": name, "decades": found.value, "low": found.low,
-                         "high": found.high, "diverged_share": shares[name]})  # fmt: skip
+                         "high": found.high, "difference": less.value, "difference_low": less.low,
+                         "difference_high": less.high, "diverged_share": shares[name]})  # fmt: skip
+    return pandas.DataFrame(rows)
+
+
+def best_rate(table: Table) -> float:
+    """The rate at which float32 has the lowest mean final loss."""
+    return float(table[table["arithmetic"] == FLOAT32].groupby("rate")["final"].mean().idxmin())
+
+
+def threshold_table(table: Table) -> Table:
+    """How the difference in the share of runs that end no better than without inputs depends on where that begins.
+
+    Of float32 and every other arithmetic from E8M7, at thresholds of `THRESHOLDS` of the entropy of targets.
+    """
+    rows = []
+    for name in (each for each in dict.fromkeys(table["arithmetic"]) if each != BF16):
+        for threshold in THRESHOLDS:
+            found = difference(table.assign(above=table["plateau"] > threshold), "above", name, BF16)
+            rows.append({"arithmetic": name, "threshold": threshold, "difference": found.value, "low": found.low,
+                         "high": found.high})  # fmt: skip
     return pandas.DataFrame(rows)
 
 

@@ -40,8 +40,8 @@ def map_picture(parts: Sequence[tuple[Table, Setting]]) -> Picture:
         axes.axvline(setting.rates.index(setting.best) + 0.5, color=COLOURS[1], lw=1, ls="--")
         seeds = table["seed"].nunique()
         axes.set(title=f"{TASKS[setting.task]}, {seeds} seeds", xlabel="peak learning rate")
-    return Picture(figure, "The share of runs that end no better than without inputs. Dashed: float32's best rate. "
-                           "E, M: exponent and mantissa bits of all operands, unscaled and cut off.")  # fmt: skip
+    return Picture(figure, "The share of runs that end no better than without inputs. Dashed: where float32 has the "
+                           "lowest loss. E, M: exponent and mantissa bits, unscaled and cut off.")  # fmt: skip
 
 
 def _rate(rate: float) -> str:
@@ -63,7 +63,8 @@ def sharpness_picture(parts: Sequence[tuple[Table, Setting]]) -> Picture:
         axes.set(xlabel="step")
     grid[-1][0].legend(title="runs that")
     return Picture(figure, "Sharpness in boxes around the last token's logits: medians and quartiles over all rates, "
-                           "arithmetics and seeds. Dotted: the median step of the first spike.")  # fmt: skip
+                           "arithmetics and seeds, which those that spike or turn do not share evenly. Dotted: the "
+                           "median step of the first spike or turn.")  # fmt: skip
 
 
 def _medians(axes: Any, runs: Table, box: str, label: str, colour: str, style: str) -> None:

@@ -18,8 +18,7 @@ class Setting:
     Args:
         options: of `halfulp.task`. width: of a decoder smaller than those with names; None takes the task's own model.
         training: steps, batch, optimizer. weight_decay: of all runs.
-        rates: peak learning rates. best: the one at which float32 has the lowest final loss, chosen before anything
-            was quantized.
+        rates: peak learning rates. best: the one at which float32 has the lowest mean final loss of these.
         chance: the loss of a uniform guess.
     """
 
@@ -54,7 +53,7 @@ def geometric(first: float, factor: float, count: int) -> tuple[float, ...]:
 SETTINGS = {
     "digits": Setting(
         "digits", (("size", "xs"),), None, Training(steps=200, batch=64, width=32, evaluate_every=5), 0.0,
-        geometric(2.0**-4, RATE_STEPS["digits"], 7), 0.25, log(10),
+        geometric(2.0**-4, RATE_STEPS["digits"], 8), 0.5, log(10),
     ),
     "text": Setting(
         "text", (("context", 16), ("size", "50k"), ("valid_samples", 64)), 32,
@@ -64,7 +63,7 @@ SETTINGS = {
 }  # fmt: skip
 _SOME = (FLOAT32, BF16, "E7M7", "E8M4", "E8M2", "E4M3", "E5M2", "MXFP8", "MXFP4")
 _ALL = (FLOAT32, *UNSCALED, *SCALED)
-_SMALLER = (("E7M7", (48, 52, 56, 60)), ("E6M7", (16, 20, 24, 28)))
+_SMALLER = (("E7M7", (48, 52, 56, 60)),)
 MAP = {
     QUICK: {"digits": Part(_ALL, 5, _SMALLER), "text": Part(_SOME, 5)},
     FULL: {"digits": Part(_ALL, 20, _SMALLER), "text": Part(_ALL, 10)},
@@ -90,4 +89,4 @@ PROXY = {
     QUICK: Proxy(64, 4, 8192, 0.005, (1e-3, 6.4e-2), 5, _PROXY),
     FULL: Proxy(64, 8, 8192, 0.005, (1e-3, 6.4e-2), 10, replace(_PROXY, steps=300)),
 }
-"""The paper's learning rate, and one at which float32 itself begins to spike."""
+"""The paper's learning rate, and one at which float32 itself spikes in one of eight steps."""

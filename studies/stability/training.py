@@ -107,16 +107,17 @@ def described(runs: Table, task: str, level: float, chance: float) -> Table:
         level: the loss of a model that does not look at its inputs. chance: that of a uniform guess.
 
     Returns:
-        A row per run: task, arithmetic, seed, rate, final (the mean of the last losses), diverged (whether that is no
-        better than `LEARNT` of the level, or not finite), spikes, event (the step of the first spike; of runs without
-        that diverged after they had learnt something, from which the running median fell no more; -1 of others), and
-        the arrays loss and evaluated.*.
+        A row per run: task, arithmetic, seed, rate, final (the mean of the last losses), plateau (that as a share of
+        the level), diverged (whether that share is above `LEARNT`, or not finite), spikes, event (the step of the first
+        spike; of runs without that diverged after they had learnt something, from which the running median fell no
+        more; -1 of others), and the arrays loss and evaluated.*.
     """
     losses = [each.astype(float) for each in runs["loss"]]
     found: Table = pandas.DataFrame({"task": task, "arithmetic": runs["recipe"], "seed": runs["seed"]})
     found["rate"] = runs["learning_rate"]
     found["final"] = [final_loss(loss) for loss in losses]
-    found["diverged"] = found["final"] > LEARNT * level
+    found["plateau"] = found["final"] / level
+    found["diverged"] = found["plateau"] > LEARNT
     spikes = [spike_steps(loss, SPIKE * chance) for loss in losses]
     found["spikes"] = [len(steps) for steps in spikes]
     turns = [onset(loss) for loss in losses]

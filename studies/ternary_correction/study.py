@@ -11,10 +11,9 @@ import numpy as np
 import pandas
 
 from ..claims import Measured
-from ..complex_2bit.pairing import Table, by_seed, difference
+from ..complex_2bit.pairing import Table, by_seed, difference, mean
 from ..complex_2bit.study import judged
 from ..complex_2bit.trainings import trained
-from ..fp4_design.analysis import over_seeds
 from ..study import QUICK, Context, Findings, Study
 from .claims import ABLATED, CLAIMS, PAPER, TASKS
 from .pictures import gates_picture, share_picture
@@ -68,14 +67,17 @@ def by_rank(runs: Table) -> Table:
 
 
 def rank_slope(runs: Table) -> Measured:
-    """The slope, over seeds, of the share against log2 of the rank; each seed's gain is over the mean gap."""
-    gap = float((by_seed(runs, "ternary", "loss") - by_seed(runs, "float32", "loss")).mean())
+    """The slope of the share of the gap against log2 of the rank: the mean slope of losses over the mean gap.
+
+    The interval is Fieller's over seeds, since the gap is a mean of as few seeds as the slope; see `ratio_of`.
+    """
+    gap = by_seed(runs, "ternary", "loss") - by_seed(runs, "float32", "loss")
     own = runs[(runs["gates"] == "learned") & (runs["rank"] > 0)]
     slopes = {
-        seed: float(np.polyfit(np.log2(some["rank"].astype(float)), -some["loss"].astype(float) / gap, 1)[0])
+        seed: float(np.polyfit(np.log2(some["rank"].astype(float)), -some["loss"].astype(float), 1)[0])
         for seed, some in own.groupby("seed")
     }
-    return over_seeds(slopes)
+    return ratio_of(np.array([slopes[seed] for seed in gap.index]), np.asarray(gap, float))
 
 
 def measured(runs: Table) -> dict[str, Measured]:
@@ -89,7 +91,7 @@ def measured(runs: Table) -> dict[str, Measured]:
             f"hgf_bitnet_{task}": difference(own, "loss", HGF, "ternary"),
             f"float32_hgf_{task}": difference(own, "loss", "float32", HGF),
             f"share_{task}": replace(share, note=" ".join(filter(None, [f"{memory:.1%} more memory.", share.note]))),
-            f"gate_{task}": over_seeds(by_seed(own, HGF, "gate").to_dict()),
+            f"gate_{task}": mean(own, HGF, "gate"),
         }
         if task in ABLATED:
             found |= {
@@ -121,7 +123,7 @@ def run(context: Context) -> Findings:
         context.report(done, total, "training")
 
     runs: Any = trained(train_one, plan, context.store(), "ternary_correction", report)
-    best = judged(runs)
+    best = judged(runs, {task: setting.choosing for task, setting in SETTINGS.items()})
     ranks = pandas.concat([by_rank(best[best["task"] == task]) for task in TASKS], ignore_index=True)
     return Findings(
         measured(best),

@@ -12,8 +12,10 @@ from typing import Any
 from ...sim.models.leaves import flat
 from ...sim.tasks.loading import task as any_task
 from ...sim.tasks.task import Task
+from ...sim.training.checkpoints import fingerprint_of
 from ...sim.training.training import Training
 from ..complex_2bit.storage import widened
+from ..complex_2bit.trainings import DRAWN
 from .memory import share
 
 ALLOWED = 0.15
@@ -40,6 +42,7 @@ class Setting:
         options: of `halfulp.task`. training: steps, batch, optimizer.
         rates: learning rates, the same for all; of several each variant is judged at its best.
         seeds: how many. hidden: widths of the hidden layers, in place of the task's own.
+        choosing: how many of them, the first, only choose the learning rate; the others are judged.
         gates: kinds of gates, of `GATES`, at the rank that is allowed. ranks: others, with learned gates.
     """
 
@@ -50,6 +53,7 @@ class Setting:
     hidden: int | None = None
     gates: tuple[str, ...] = tuple(GATES)
     ranks: tuple[int, ...] = ()
+    choosing: int = 0
 
     @property
     def widest(self) -> int:
@@ -66,7 +70,8 @@ SETTINGS = {
         (("model", "mlp"), ("size", "m")), Training(300, 64, optimizer="adamw"), (0.03,), 8, ranks=(1, 4, 16)
     ),
     "teacher_student": Setting(
-        (("size", "s"),), Training(800, 96, optimizer="adamw"), (0.01, 0.03), 14, hidden=192, ranks=(4, 16)
+        (("size", "s"),), Training(800, 96, optimizer="adamw"), (0.01, 0.03), 14, hidden=192, ranks=(4, 16),
+        choosing=6,
     ),
 }  # fmt: skip
 """Bytes of source code, digits, and regression on the outputs of a random network. Where one rate is named, it is that
@@ -113,13 +118,14 @@ def variants(setting: Setting, rank: int) -> dict[str, tuple[str, int, str]]:
 def rows(name: str, setting: Setting, rank: int) -> Iterator[dict[str, Any]]:
     """Every variant with every seed, as plain data."""
     how = setting.training
+    drawn = {"fingerprint": fingerprint_of(task_of(name))} if name in DRAWN else {}
     for variant, (code, each, gates) in variants(setting, rank).items():
         for rate, seed in product(setting.rates, range(setting.seeds)):
             yield {
                 "task": name, "variant": variant, "code": code, "rank": each, "widest": setting.widest,
                 "gates": gates, "schedule": list(GATES[gates]), "rate": rate, "seed": seed,
                 "steps": how.steps, "batch": how.batch, "clip": how.clip, "warmup": how.warmup,
-                "model": [*map(str, setting.options), str(setting.hidden)],
+                "model": [*map(str, setting.options), str(setting.hidden)], **drawn,
             }  # fmt: skip
 
 

@@ -103,6 +103,11 @@ class Cell:
         kind = ("+".join(self.targets) or "none") + (" of six" if self.everything else "")
         return Recipe(f"{self.layout.name}/{self.block} in {kind}", pad=True, **operands)
 
+    @property
+    def rules(self) -> tuple[tuple[str, Recipe | None], ...]:
+        """The recipe in all layers but the output head, which stays in float32 and which `parameters` leaves out."""
+        return (("head", None), ("*", self.recipe))
+
 
 def _format(layout: Layout, block: int) -> str:
     return f"scaled({layout.name.lower()},scale=binary32,block={block})"
@@ -160,8 +165,9 @@ class Plan:
         return [Cell(size, self.operand_steps, COARSEST, targets=each, everything=True) for each in chosen]
 
     def cells(self) -> list[Cell]:
-        """Every training but for its seed, each once; the last is in float32, against which the reference is held."""
-        return [*self.law(), *self.operands(), Cell(*self.base, targets=())]
+        """Every training but for its seed, each once; the last are in float32, against which references are held."""
+        plain = [Cell(*self.base, targets=()), Cell(self.base[0], self.operand_steps, targets=())]
+        return list(dict.fromkeys([*self.law(), *self.operands(), *plain]))
 
 
 PLANS = {
@@ -197,6 +203,6 @@ def rows(cells: Iterable[Cell], seeds: int) -> Iterator[dict[str, Any]]:
     for cell in cells:
         for seed in range(seeds):
             yield {
-                "recipe": cell.recipe, "seed": seed, "steps": cell.steps, "warmup": training(cell.steps).warmup,
+                "recipe": cell.rules, "seed": seed, "steps": cell.steps, "warmup": training(cell.steps).warmup,
                 "learning_rate": RATE, "weight_decay": DECAY,
             }  # fmt: skip

@@ -5,24 +5,26 @@
 Fits minimize the Huber loss, of scale 1e-2, of log L. The simple law has no last term: it knows of no precision.
 """
 
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas
 
 from ..claims import Measured
-from ..errors.samples import mean_of
+from ..errors.resampled import jackknife
 from ..fitting import least_huber
 from ..fp_scaling_law import Law
 from .designs import LAW_TARGETS, REFERENCE
 from .running import Table
 
 COEFFICIENTS = tuple(each.name for each in fields(Law))
-_SCALES = (1.0, 0.1, 1e-2)
-"""Of the Huber loss, one after another. The last is about the luck of a training: far below it the loss is nearly the
-absolute value, and leaving out seeds says little of its minimum."""
+SCALE = 1e-2
+"""Of the Huber loss: about the luck of a training. Far below it the loss is nearly the absolute value, and leaving out
+seeds says little of its minimum."""
+SCALES = (0.1, SCALE, 1e-3)
+"""At which the powers are shown, since they hang on it."""
 _N0, _D0, _HALF = 3e4, 1e5, 1.5
 """Where amplitudes are taken, so that they and their powers can be told apart: in the middle of sizes and data, at
 E = M = 1."""
@@ -66,12 +68,12 @@ def predicted(law: Law, runs: Runs) -> np.ndarray:
     return law.loss(runs.parameters, runs.tokens, resolution, runs.log2_block)
 
 
-def fit(runs: Runs, simple: bool = False, starts: Sequence[np.ndarray] = _STARTS) -> Law:
+def fit(runs: Runs, simple: bool = False, starts: Sequence[np.ndarray] = _STARTS, scale: float = SCALE) -> Law:
     """The law that fits trainings best, of all starts.
 
     Args:
         runs: trainings. simple: without the term of precision.
-        starts: (8,) coefficients of the amplitudes' form; see `logs`.
+        starts: (8,) coefficients of the amplitudes' form; see `logs`. scale: of the Huber loss, reached from 1 in tens.
 
     Raises:
         ValueError: fewer trainings than coefficients.
@@ -104,7 +106,8 @@ def fit(runs: Runs, simple: bool = False, starts: Sequence[np.ndarray] = _STARTS
         return -(by / value[:, None])[:, free]
 
     bounds = (_BOUNDS[0][free], _BOUNDS[1][free])
-    tried = [least_huber(errors, slopes, np.clip(start[free], *bounds), _SCALES, bounds) for start in starts]
+    scales = (*(each for each in (1.0, 0.1, 1e-2) if each > scale), scale)
+    tried = [least_huber(errors, slopes, np.clip(start[free], *bounds), scales, bounds) for start in starts]
     found = np.array(starts[0])
     found[free] = min(tried, key=lambda each: each.cost).x
     return _law_of(found, simple)
@@ -127,20 +130,42 @@ def logs(law: Law) -> np.ndarray:
                      np.log(amount), law.delta, law.nu])  # fmt: skip
 
 
-def without_each_seed(table: Table, law: Law) -> list[Law]:
-    """The fits to all trainings but those of one seed, from the fit to all on."""
-    start = [logs(law)]
-    return [fit(runs_of(table[table["seed"] != seed]), starts=start) for seed in sorted(set(table["seed"]))]
+class Fits(NamedTuple):
+    """The law fitted to all trainings, and to those without each seed, in the order of seeds."""
+
+    whole: Law
+    without: list[Law]
+
+    def measured(self, number: Callable[[Law], float]) -> Measured:
+        """A number of the law with its 95% interval by the jackknife over seeds."""
+        count = len(self.without)
+        every = count * (count - 1) // 2
+
+        def of(kept: np.ndarray) -> float:
+            return number(self.whole if len(kept) == count else self.without[every - int(kept.sum())])
+
+        return jackknife(of, count)
 
 
-def jackknife(whole: float, parts: Sequence[float]) -> Measured:
-    """A number of the fit with a 95% interval around it: Student's t, by leaving out seeds one at a time.
+def fits(table: Table, scale: float = SCALE) -> Fits:
+    """The fit to all trainings, and from it on those to all but one seed's."""
+    law = fit(runs_of(table), scale=scale)
+    some = [runs_of(table[table["seed"] != seed]) for seed in sorted(set(table["seed"]))]
+    return Fits(law, [fit(each, starts=[logs(law)], scale=scale) for each in some])
 
-    Args:
-        whole: of the fit to all seeds. parts: of those without each.
+
+def by_scale(table: Table) -> Table:
+    """The powers of exponent and mantissa bits by the scale of the Huber loss.
+
+    Returns:
+        scale, delta, nu, difference (delta - nu), low, high.
     """
-    pseudo = mean_of([len(parts) * whole - (len(parts) - 1) * part for part in parts])
-    return replace(pseudo, value=whole, low=pseudo.low - pseudo.value + whole, high=pseudo.high - pseudo.value + whole)
+    rows = []
+    for scale in SCALES:
+        found = fits(table, scale)
+        apart = found.measured(lambda law: law.delta - law.nu)
+        rows.append((scale, found.whole.delta, found.whole.nu, apart.value, apart.low, apart.high))
+    return pandas.DataFrame(rows, columns=["scale", "delta", "nu", "difference", "low", "high"])
 
 
 def held_out(table: Table) -> Any:
@@ -148,21 +173,34 @@ def held_out(table: Table) -> Any:
     return table["tokens"] == table.groupby("size")["tokens"].transform("max")
 
 
+def new_size(table: Table) -> Any:
+    """Which rows are of a size with one amount of data, so that nothing of it is left where that is held out."""
+    return table.groupby("size")["tokens"].transform("nunique") == 1
+
+
 def errors_unseen(table: Table) -> Table:
     """The mean error on the most data of each size, by seed, of laws fitted to the seed's other trainings.
 
     Returns:
-        seed; law and simple: the mean of |predicted - trained| in nats; damage_law and damage_simple: the same of what
-        layouts cost there, their losses less the reference's, which is nothing to the simple law.
+        seed; law and simple: the mean of |predicted - trained| in nats at sizes of which less data were seen;
+        damage_law and damage_simple: the same of what layouts cost there, their losses less the reference's, which is
+        nothing to the simple law; where there is a size of which nothing was seen, new_size_law and new_size_simple.
     """
     rows = []
     for seed, own in table.groupby("seed"):
-        unseen = held_out(own)
-        seen, rest = runs_of(own[~unseen]), runs_of(own[unseen])
-        laws = [fit(seen, simple) for simple in (False, True)]
-        errors = [float(np.abs(predicted(law, rest) - rest.losses).mean()) for law in laws]
-        rows.append((seed, *errors, *(_damage_error(law, rest) for law in laws)))
-    return pandas.DataFrame(rows, columns=["seed", "law", "simple", "damage_law", "damage_simple"])
+        unseen, new = held_out(own), new_size(own)
+        laws = {name: fit(runs_of(own[~unseen]), simple) for name, simple in (("law", False), ("simple", True))}
+        longer, larger = runs_of(own[unseen & ~new]), runs_of(own[unseen & new])
+        row: dict[str, Any] = {"seed": seed}
+        row |= {name: _error(law, longer) for name, law in laws.items()}
+        row |= {f"damage_{name}": _damage_error(law, longer) for name, law in laws.items()}
+        row |= {f"new_size_{name}": _error(law, larger) for name, law in laws.items() if len(larger.losses)}
+        rows.append(row)
+    return pandas.DataFrame(rows)
+
+
+def _error(law: Law, runs: Runs) -> float:
+    return float(np.abs(predicted(law, runs) - runs.losses).mean())
 
 
 def _damage_error(law: Law, runs: Runs) -> float:
@@ -177,11 +215,8 @@ def _damage_error(law: Law, runs: Runs) -> float:
     return float(np.mean(errors))
 
 
-def coefficients(law: Law, parts: Sequence[Law]) -> Table:
+def coefficients(found: Fits) -> Table:
     """The fitted coefficients with intervals; those of terms as powers of ten.
-
-    Args:
-        law: fitted to all seeds. parts: without each.
 
     Returns:
         coefficient, fitted, low, high, published.
@@ -189,13 +224,11 @@ def coefficients(law: Law, parts: Sequence[Law]) -> Table:
     rows = []
     for name in COEFFICIENTS:
         log = name in ("n", "d", "g")
-        values = [float(np.log10(getattr(each, name))) if log else float(getattr(each, name)) for each in (law, *parts)]
-        found = jackknife(values[0], values[1:])
-        rows.append((f"log10 {name}" if log else name, values[0], found.low, found.high, published(name, log)))
+
+        def value(law: Law, name: str = name, log: bool = log) -> float:
+            number = float(getattr(law, name))
+            return float(np.log10(number)) if log else number
+
+        here = found.measured(value)
+        rows.append((f"log10 {name}" if log else name, here.value, here.low, here.high, value(Law())))
     return pandas.DataFrame(rows, columns=["coefficient", "fitted", "low", "high", "published"])
-
-
-def published(name: str, log: bool) -> float:
-    """The paper's coefficient."""
-    value = float(getattr(Law(), name))
-    return float(np.log10(value)) if log else value

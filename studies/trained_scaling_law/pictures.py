@@ -9,7 +9,7 @@ from ..fp_scaling_law import Law
 from ..study import Picture
 from .designs import REFERENCE, TARGETS, Cell, Layout, Plan
 from .effects import damage, over_seeds
-from .fit import held_out, predicted, runs_of
+from .fit import held_out, new_size, predicted, runs_of
 from .running import Table, losses
 
 
@@ -79,10 +79,10 @@ def predictions_picture(table: Table, law: Law, simple: Law) -> Picture:
     own = own.groupby([name for name in own.columns if name not in ("seed", "loss", "diverged")])["loss"].mean()
     means = own.reset_index()
     for axes, each, title in zip(columns, (law, simple), ("with precision", "without")):
-        for seen, shown in ((True, "fitted to"), (False, "most data, not seen")):
-            runs = runs_of(means[held_out(means) != seen])
-            axes.plot(predicted(each, runs), runs.losses, MARKERS[not seen], color=COLOURS[not seen], label=shown,
-                      mfc="white" if seen else COLOURS[1])  # fmt: skip
+        for index, (shown, chosen) in enumerate(_kinds(means)):
+            runs = runs_of(means[chosen])
+            axes.plot(predicted(each, runs), runs.losses, MARKERS[index], color=COLOURS[index], label=shown,
+                      mfc="white" if index == 0 else COLOURS[index])  # fmt: skip
         ends = (means["loss"].min() - 0.05, means["loss"].max() + 0.05)
         axes.plot(ends, ends, color="0.3", lw=1, ls="--")
         axes.set(title=f"law {title}", xlabel="predicted loss (nats a byte)", xlim=ends, ylim=ends)
@@ -90,6 +90,13 @@ def predictions_picture(table: Table, law: Law, simple: Law) -> Picture:
     columns[0].legend(loc="upper left")
     return Picture(figure, "Predicted and trained losses, means over seeds: the law, and the same without its term of "
                            "precision.")  # fmt: skip
+
+
+def _kinds(means: Table) -> list[tuple[str, Any]]:
+    """What the laws were fitted to, what has more data, and what is of a new size where there is one."""
+    unseen, new = held_out(means), new_size(means)
+    kinds = [("fitted to", ~unseen), ("more data", unseen & ~new), ("new size", unseen & new)]
+    return [(shown, chosen) for shown, chosen in kinds if chosen.any()]
 
 
 def damage_picture(found: Table, plan: Plan) -> Picture:

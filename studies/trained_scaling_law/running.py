@@ -31,7 +31,7 @@ def trained(plan: Plan, store: Path | None, report: Callable[[int, int, str], No
         loss (nats a byte on validation data), diverged.
 
     Raises:
-        RuntimeError: a training failed.
+        RuntimeError: a training failed, or runs that came back are not those that were asked for.
     """
     cells, tables, done = plan.cells(), [], 0
     total = len(cells) * plan.seeds
@@ -57,10 +57,22 @@ def _of_size(
     failed: Table = runs[runs["status"] != "finished"]
     if len(failed):
         raise RuntimeError(f"{len(failed)} trainings of {size} failed, the first with: {failed['error'].iloc[0]}")
+    _check_order(runs, cells, seeds)
     found: Table = pandas.DataFrame([facts(cell) for cell in cells for _ in range(seeds)])
     diverged = runs["diverged"].astype(bool).to_numpy()
     loss = runs["test_loss"].astype(float).where(~diverged, CHANCE).fillna(CHANCE).clip(upper=CHANCE)
     return found.assign(seed=runs["seed"].to_numpy(), loss=loss.to_numpy(), diverged=diverged)
+
+
+def _check_order(runs: Table, cells: Sequence[Cell], seeds: int) -> None:
+    """Raise a RuntimeError unless runs are those of cells and their seeds, in this order."""
+    asked = [(f"*: {cell.recipe.name}", cell.steps, seed) for cell in cells for seed in range(seeds)]
+    came = list(zip(runs["recipe"], runs["steps"], runs["seed"]))
+    if len(came) != len(asked):
+        raise RuntimeError(f"expected {len(asked)} trainings, got {len(came)}")
+    for (name, *rest), (recipe, *found) in zip(asked, came):
+        if not recipe.endswith(name) or rest != found:
+            raise RuntimeError(f"expected the training of {name!r}, steps and seed {rest}, got {recipe!r}, {found}")
 
 
 def facts(cell: Cell) -> dict[str, Any]:

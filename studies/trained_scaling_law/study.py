@@ -16,7 +16,7 @@ from ..study import FULL, QUICK, Context, Findings, Study
 from . import effects
 from .claims import CLAIMS, PAPER
 from .designs import COARSEST, FP4_BEST, PLANS, Cell, Plan
-from .fit import coefficients, errors_unseen, fit, held_out, jackknife, runs_of, without_each_seed
+from .fit import Fits, by_scale, coefficients, errors_unseen, fit, fits, held_out, runs_of
 from .pictures import curves_picture, damage_picture, predictions_picture
 from .running import Table, trained
 
@@ -29,22 +29,24 @@ def run(context: Context) -> Findings:
 
 def found(table: Table, plan: Plan) -> Findings:
     """What trainings of a plan say."""
-    law = fit(runs_of(table))
-    parts = without_each_seed(table, law)
+    laws = fits(table)
     unseen = errors_unseen(table)
     cells = effects.damages(table, plan)
     seen = runs_of(table[~held_out(table)])
+    turns = critical(laws, plan)
     return Findings(
-        measured(table, plan, law, parts, unseen),
+        measured(table, plan, laws, unseen),
         {
             "damages": cells,
             "mirrored": effects.mirrored(table, plan),
-            "coefficients": coefficients(law, parts),
-            "critical": critical(law, parts, plan),
+            "coefficients": coefficients(laws),
+            "powers": by_scale(table),
+            "critical": turns,
             "heldout": unseen,
+            "heldout_mean": unseen_means(unseen),
         },
         {
-            "curves": curves_picture(table, plan, law),
+            "curves": curves_picture(table, plan, laws.whole),
             "predictions": predictions_picture(table, fit(seen), fit(seen, simple=True)),
             "damage": damage_picture(cells, plan),
         },
@@ -52,24 +54,37 @@ def found(table: Table, plan: Plan) -> Findings:
     )
 
 
-def measured(table: Table, plan: Plan, law: Law, parts: list[Law], unseen: Table) -> dict[str, Measured]:
+def measured(table: Table, plan: Plan, laws: Fits, unseen: Table) -> dict[str, Measured]:
     """What each claim is judged by.
 
     Args:
-        law: fitted to all. parts: without each seed. unseen: of `errors_unseen`.
+        laws: fitted to all, and without each seed. unseen: of `errors_unseen`.
     """
-    power = jackknife(law.delta - law.nu, [each.delta - each.nu for each in parts])
+    size = plan.base[0]
+    turn = turn_of(laws, Cell(size, plan.grids[size].steps[-1], COARSEST))
     return {
         **effects.of_bits(table, plan),
-        "exponent_power": power,
+        "exponent_power": laws.measured(lambda law: law.delta - law.nu),
         **effects.of_blocks(table, plan),
         **effects.of_data(table, plan),
+        **effects.of_last_doubling(table, plan, turn),
         "heldout": effects.over_seeds(unseen["law"] - unseen["simple"]),
         **effects.of_operands(table, plan),
     }
 
 
-def critical(law: Law, parts: list[Law], plan: Plan) -> Any:
+def turn_of(laws: Fits, cell: Cell) -> Measured:
+    """log10 of the tokens beyond which more data raise the loss of a cell, by the fitted law."""
+    return laws.measured(lambda law: _turn(law, cell))
+
+
+def _turn(law: Law, cell: Cell) -> float:
+    layout = cell.layout
+    about = (cell.parameters, layout.exponent, layout.mantissa, float(np.log2(cell.block)))
+    return float(np.log10(law.critical_tokens(*about)))
+
+
+def critical(laws: Fits, plan: Plan) -> Any:
     """Critical data sizes by the fitted law and by the paper's, beside the most data that was trained.
 
     Returns:
@@ -79,12 +94,27 @@ def critical(law: Law, parts: list[Law], plan: Plan) -> Any:
     for size, grid in plan.grids.items():
         for layout in (COARSEST, FP4_BEST):
             cell = Cell(size, grid.steps[-1], layout)
-            about = (cell.parameters, layout.exponent, layout.mantissa, float(np.log2(cell.block)))
-            values = [float(np.log10(each.critical_tokens(*about))) for each in (law, *parts)]
-            interval = jackknife(values[0], values[1:])
-            theirs = float(np.log10(Law().critical_tokens(*about)))
-            rows.append((size, layout.name, cell.tokens, values[0], interval.low, interval.high, theirs))
+            here = turn_of(laws, cell)
+            rows.append((size, layout.name, cell.tokens, here.value, here.low, here.high, _turn(Law(), cell)))
     return pandas.DataFrame(rows, columns=["size", "layout", "trained", "fitted", "low", "high", "published"])
+
+
+def unseen_means(unseen: Table) -> Any:
+    """Errors of the law and of that without precision over seeds: means, and their difference with its interval.
+
+    Args:
+        unseen: of `errors_unseen`.
+
+    Returns:
+        what ('more data', 'damage', and 'new size' where there is one), law, simple, difference, low, high: nats.
+    """
+    rows = []
+    for what, prefix in (("more data", ""), ("damage", "damage_"), ("new size", "new_size_")):
+        if f"{prefix}law" in unseen:
+            law, simple = unseen[f"{prefix}law"], unseen[f"{prefix}simple"]
+            apart = effects.over_seeds(law - simple)
+            rows.append((what, law.mean(), simple.mean(), apart.value, apart.low, apart.high))
+    return pandas.DataFrame(rows, columns=["what", "law", "simple", "difference", "low", "high"])
 
 
 STUDY = Study(

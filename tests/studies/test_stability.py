@@ -157,26 +157,56 @@ def test_slopes_and_shares_are_those_put_in():
 
 
 def test_progress_is_a_share_of_the_way():
-    rows = [row("E8M7", s, 0.25, 0.3) for s in range(5)] + [row("E7M7", s, 0.25, 1.3) for s in range(5)]
-    rows += [row("E6M7", s, 0.25, np.nan) for s in range(5)]
+    best = DIGITS.best
+    rows = [row("E8M7", s, best, 0.3) for s in range(5)] + [row("E7M7", s, best, 1.3) for s in range(5)]
+    rows += [row("E6M7", s, best, np.nan) for s in range(5)]
     table = described(rows)
     assert effects.progress(table, "E7M7", DIGITS).value == pytest.approx((DIGITS.chance - 1.3) / (DIGITS.chance - 0.3))
     assert effects.progress(table, "E6M7", DIGITS).value == 0
+    nowhere = effects.progress(table, "E7M7", DIGITS, baseline="E6M7")
+    assert (nowhere.low, nowhere.high) == (-1.0, 1.0)
+    assert "E6M7 learnt nothing with 5 seeds" in nowhere.note
 
 
-def test_sharpness_before_a_spike_is_ranked_among_survivors():
-    rows = [row("float32", s, rate, 0.5, growth=1.5) for s in range(6) for rate in (0.25, 0.5)]
-    rows += [row("E8M2", s, 4.0, 5.0, growth=9.0) for s in range(6)]
+def test_differences_need_the_same_seeds():
+    table = described([row("E8M7", s, 0.25, 0.3) for s in range(5)] + [row("E8M2", s, 0.25, 0.3) for s in range(1, 6)])
+    with pytest.raises(ValueError, match=r"E8M2 and E8M7 with the same seeds, got only one for seeds \[0, 5\]"):
+        effects.difference(table, "spikes", "E8M2", "E8M7")
+
+
+def test_log_ratios_are_not_cut_off():
+    rows = [row("float32", s, 0.25, 1.0) for s in range(5)]
+    rows += [row("MXFP8", s, 0.25, np.exp(2.0) if s else np.nan) for s in range(5)]
+    found = effects.log_ratio(described(rows), "MXFP8", "float32")
+    assert (found.value, found.low) == pytest.approx((2.0, 2.0))
+    assert found.note == "1 runs are not finite and count as the worst that is."
+
+
+def test_thresholds_move_the_share_of_runs_that_learnt_nothing():
+    rows = [row("E8M7", s, 0.25, 0.3) for s in range(5)] + [row("E8M2", s, 0.25, 0.97 * 2.3) for s in range(5)]
+    found = effects.threshold_table(described(rows)).set_index("threshold")["difference"]
+    assert found.to_dict() == {0.94: 1.0, 0.96: 1.0, 0.98: 0.0, 1.0: 0.0, 1.02: 0.0}
+
+
+def test_sharpness_before_a_spike_is_compared_with_that_of_its_seed_and_rate():
+    rows = [row("float32", s, 4.0, 0.5, growth=1.5) for s in range(6)]
+    rows += [row("E8M7", s, 0.25, 0.5, growth=50.0) for s in range(6)]  # of another rate: not a peer
+    rows += [row("E8M2", s, rate, 5.0, growth=9.0) for s in range(6) for rate in (2.0, 4.0)]
     table = described(rows)
     assert set(table["event"]) == {-1, 100}
     events = rises.before_events(table, "relative")
-    assert len(events) == 6
-    assert (events["step"] == 100).all()
-    assert (events["rank"] == 0.5).all()
-    grown = 19 / 39  # of the way at the twentieth of forty evaluations
-    assert events["rise"].to_numpy() == pytest.approx(np.full(6, grown * np.log(9 / 1.5)))
+    assert events["peers"].tolist() == [0, 1] * 6  # at a rate of 2 none survives
+    assert (events["step"] == 95).all()  # the evaluation at step 100 has seen the event
+    beside = events[events["peers"] > 0]
+    assert (beside["rank"] == 0.5).all()
+    grown = 18 / 39  # of the way at the nineteenth of forty evaluations
+    assert beside["rise"].to_numpy() == pytest.approx(np.full(6, grown * np.log(9 / 1.5)))
     found = rises.over_events(events, "rank", 0.5)
     assert (found.low, found.count) == (0.5, 6)
+    assert found.note.startswith("6 of 12 runs")
+    without = rises.sharpness_table(events, {"rank": 0.5, "rise": 10.0}).set_index(["what", "without"])
+    assert without.loc[("rank", ""), "with_survivors"] == 6
+    assert without.loc[("rise", "E8M2"), ["low", "high"]].tolist() == [-10.0, 10.0]
 
 
 def test_runs_turn_without_a_spike_if_they_had_learnt():
@@ -190,7 +220,7 @@ def test_runs_turn_without_a_spike_if_they_had_learnt():
 
 
 def test_too_few_spikes_conclude_nothing():
-    rows = [row("float32", s, 0.25, 0.5) for s in range(6)] + [row("E8M2", s, 4.0, 5.0) for s in range(3)]
+    rows = [row("float32", s, 4.0, 0.5) for s in range(6)] + [row("E8M2", s, 4.0, 5.0) for s in range(3)]
     events = rises.before_events(described(rows), "fixed")
     found = rises.over_events(events, "rank", 0.5)
     assert (found.low, found.high, found.count) == (-0.5, 0.5, 3)
@@ -234,9 +264,11 @@ def test_every_claim_is_measured():
     verdicts = {claim.id: claim.judged(findings.measured[claim.id]) for claim in STUDY.claims}
     assert verdicts["spikes_digits"] == verdicts["spikes_text"] == "reproduced"
     assert verdicts["bf16_digits"] == verdicts["e7m7_digits"] == "not reproduced"
-    assert verdicts["mxfp4_diverges_text"] == verdicts["sharp_relative_text"] == "reproduced"
-    assert verdicts["clamping"] == verdicts["proxy_clamped"] == verdicts["cure_loss"] == "reproduced"
-    assert verdicts["proxy_spikes"] == "not reproduced"
+    assert verdicts["e4m3_range_text"] == verdicts["rise_relative_text"] == "reproduced"
+    assert verdicts["clamping"] == verdicts["proxy_clamped"] == verdicts["proxy_loss_paper"] == "reproduced"
+    assert verdicts["cure_loss_paper"] == verdicts["cure_loss_high"] == "reproduced"
+    assert verdicts["proxy_spikes_high"] == "not reproduced"
+    assert findings.tables["best_rates"]["chosen"].tolist() == [DIGITS.best, settings.SETTINGS["text"].best]
     assert set(findings.pictures) == {"map", "ranges", "sharpness", "proxy"}
     assert len(findings.tables["smaller_gradients"]) == sum(len(b) for _, b in settings.MAP["quick"]["digits"].smaller)
     assert not [name for name in findings.runs if name.startswith(("loss", "evaluated"))]
@@ -265,6 +297,14 @@ def test_only_students_norms_tell_the_arms_apart():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("task", settings.SETTINGS)
+def test_the_best_rate_is_that_of_float32(task):
+    setting = settings.SETTINGS[task]
+    found = training.map_runs(settings.Part(("float32",), 5), setting, None, lambda *_: None)
+    assert effects.best_rate(found) == setting.best
+
+
+@pytest.mark.slow
 def test_training_goes_on_from_the_store(tmp_path):
     short = replace(DIGITS, training=replace(DIGITS.training, steps=30, width=4), rates=(0.25, 4.0))
     part = settings.Part(("float32", "E8M7"), 2)
@@ -282,7 +322,7 @@ def test_training_goes_on_from_the_store(tmp_path):
 @pytest.mark.slow
 def test_a_smaller_bias_is_a_smaller_loss_scale():
     """Gradients 2^-40 times as large in E7M7 round as those of the format with a bias of 23."""
-    setting = replace(DIGITS, training=replace(DIGITS.training, steps=20, width=2), rates=(0.25,))
+    setting = replace(DIGITS, training=replace(DIGITS.training, steps=20, width=2), rates=(DIGITS.best,))
     by_bias = training.map_runs(settings.Part((), 2, (("E7M7", (40,)),)), setting, None, lambda *_: None)
     scaled = replace(setting, training=replace(setting.training, loss_scale=2.0**-40))
     by_scale = training.map_runs(settings.Part(("E7M7",), 2), scaled, None, lambda *_: None)

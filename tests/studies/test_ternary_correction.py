@@ -12,8 +12,8 @@ from halfulp.sim.training.training import Training
 from halfulp.studies.ternary_correction import STUDY, study, trainings
 from halfulp.studies.ternary_correction.jax_gated import Schedule, first_values, gated_bench, train_gated
 from halfulp.studies.ternary_correction.memory import path_bits, share, ternary_bits
-from halfulp.studies.ternary_correction.study import HGF, ratio_of
-from halfulp.studies.ternary_correction.trainings import Setting
+from halfulp.studies.ternary_correction.study import HGF, rank_slope, ratio_of
+from halfulp.studies.ternary_correction.trainings import SETTINGS, Setting
 
 STEPS = 8
 
@@ -126,7 +126,8 @@ def made_up(noise=0.001):
             loss += {"hgf_one": 0.2, "hgf_free": -0.1}.get(row["variant"], 0.0)
             rows.append({**row, "loss": loss + row["seed"] + noise * rng.standard_normal(), "diverged": False,
                          "gate": 0.3, "memory": 0.13})  # fmt: skip
-    return study.judged(pandas.DataFrame(rows))
+    table = pandas.DataFrame(rows)
+    return study.judged(table.assign(loss=table["loss"] / 100), {name: how.choosing for name, how in SETTINGS.items()})
 
 
 def test_every_claim_is_measured():
@@ -142,6 +143,25 @@ def test_every_claim_is_measured():
     assert verdicts["gate_one_digits"] == "reproduced"
     assert verdicts["schedule_digits"] == "not reproduced"
     assert "13.0% more memory" in found["share_text"].note
+
+
+def test_the_slope_knows_that_the_gap_is_noisy():
+    rng, rows = np.random.default_rng(5), []
+    for seed in range(8):
+        gap, gain = 1 + 0.6 * rng.standard_normal(), 0.1 + 0.002 * rng.standard_normal()
+        of = {"float32": (0, 3 - gap), "ternary": (0, 3.0), **{f"rank_{r}": (r, 3 - gain * np.log2(r)) for r in (1, 4)}}
+        rows += [{"variant": name, "seed": seed, "rank": rank, "loss": loss, "diverged": False,
+                  "gates": "learned" if rank else "fixed"} for name, (rank, loss) in of.items()]  # fmt: skip
+    runs = pandas.DataFrame(rows)
+    found = rank_slope(runs)
+    gaps = runs[runs["variant"] == "ternary"]["loss"].to_numpy() - runs[runs["variant"] == "float32"]["loss"].to_numpy()
+    slopes = -np.diff(runs[runs["rank"] > 0]["loss"].to_numpy().reshape(8, 2))[:, 0] / 2
+    assert found.value == pytest.approx(slopes.mean() / gaps.mean())
+    # slopes alone vary by 2%, the gap by 60%
+    assert found.high - found.low > 0.3 * found.value
+    wide = runs["loss"].where(runs["variant"] != "float32", 3 + rng.standard_normal(len(runs)))
+    lost = rank_slope(runs.assign(loss=wide))
+    assert (lost.low, lost.high) == (-np.inf, np.inf)
 
 
 def test_shares_by_rank():

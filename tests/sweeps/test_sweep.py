@@ -123,6 +123,17 @@ def test_roundings_are_of_every_operand_in_a_format():
     assert recipe != member_of({"format": "e4m3"}, QUICK).run.rules[0].recipe
 
 
+def test_a_recipe_may_be_rules():
+    found = member_of({"recipe": (("head", None), ("*", "mxfp8")), "rounding": "stochastic", "seed": 1}, QUICK)
+    head, rest = found.run.rules
+    assert (head.pattern, head.recipe.active, rest.pattern) == ("head", False, "*")
+    assert rest.recipe.fprop_x.rounding == "stochastic"
+    assert found.shown["recipe"] == "head: identity, *: mxfp8"
+    assert member_of({"recipe": (("*", "mxfp8"),)}, QUICK).run == member_of({"recipe": "mxfp8"}, QUICK).run
+    with pytest.raises(ValueError, match="one rule or more"):
+        member_of({"recipe": ()}, QUICK)
+
+
 def test_other_settings_are_other_runs(tmp_path, untrained):
     path = tmp_path / "s.sqlite"
     formats(["e2m1"], path)
