@@ -87,7 +87,7 @@ def scorecard(
         bar = progress.add_task("studies", total=len(names) if names else _count())
 
         def report(name: str, result: Record | Exception) -> None:
-            ended = f"{result.scale}, {result.seconds:.0f} s" if isinstance(result, Record) else "[red]failed[/]"
+            ended = f"{result.scale}, {result.finished}" if isinstance(result, Record) else "[red]failed[/]"
             progress.console.print(f"{name}: {ended}", highlight=False)
             progress.advance(bar)
 

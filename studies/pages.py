@@ -65,7 +65,7 @@ def _section(name: str, card: Scorecard, out: Path) -> str:
     pictures = "".join(_figures(folder_of(study, record.scale, out)))
     return (
         f'<h2 id="{name}">{escape(study.title)}</h2><p>{escape(study.question)}</p>'
-        f"<p class=source>{escape(', '.join(study.papers))}; scale {record.scale}, {record.seconds:.0f} s, "
+        f"<p class=source>{escape(', '.join(study.papers))}; scale {record.scale}, "
         f"{escape(record.finished)}; {escape(versions)}</p>"
         "<div class=wide><table><tr><th>claim</th><th>published</th><th>measured</th><th>95% interval</th>"
         f"<th>kind</th><th>verdict</th></tr>{table}</table></div>{pictures}"
