@@ -14,6 +14,7 @@ from ...sim.tasks.loading import task as any_task
 from ...sim.tasks.task import Task
 from ...sim.training.checkpoints import fingerprint_of
 from ...sim.training.training import Training
+from ..sweeping import all_finished
 from .storage import LEFT_ALONE, all_bits, as_large, bits_of
 
 SHAPES, STORAGE = "shapes", "storage"
@@ -147,7 +148,5 @@ def trained(
         RuntimeError: a run that failed.
     """
     runs: Any = sweep(function, rows, store=store, name=name, progress=report)
-    failed = runs[runs["status"] != "finished"]
-    if len(failed):
-        raise RuntimeError(f"{len(failed)} trainings failed, the first with: {failed['error'].iloc[0]}")
+    all_finished(runs, "trainings")
     return runs

@@ -9,6 +9,7 @@ from ...sim.sweeps.space import Space
 from ...sim.sweeps.sweep import sweep
 from ...sim.training.training import Training
 from ..study import FULL, QUICK
+from ..sweeping import all_finished
 from . import designs
 from .analysis import Table, scored
 from .designs import COARSE, LARGER, NAMED, REFERENCE, SMALLER, Point, Setting
@@ -89,7 +90,5 @@ def trained(
     runs = sweep(
         task, space, training=setting.training, task_options=options, store=store, name="fp4_design", progress=report
     )
-    failed: Table = runs[runs["status"] != "finished"]
-    if len(failed):
-        raise RuntimeError(f"{len(failed)} trainings of {task} failed, the first with: {failed['error'].iloc[0]}")
+    all_finished(runs, f"trainings of {task}")
     return scored(runs, part.points, setting)

@@ -6,7 +6,9 @@ from typing import Any
 import pandas
 
 from ...sim.sweeps.sweep import sweep
+from ...sim.tasks.loading import task as any_task
 from ..study import FULL, QUICK, Context, Findings, Study
+from ..sweeping import all_finished, of_data
 from .analysis import Table
 from .claims import CLAIMS, PAPER
 from .measures import effective_shares, measured
@@ -29,11 +31,10 @@ def trained(plan: Plan, store: Path | None, report: Any = False) -> Table:
     """
     from .jax_models import models
 
-    configs = [part.config for part in plan.parts]
+    each_of = [(part.config, any_task("text", **part.config["options"])) for part in plan.parts]
+    configs = [config for one, task in each_of for config in of_data([one], task)]
     found: Table = sweep(models, configs, store=store, name="precision_training", progress=report)
-    failed: Table = found[found["status"] != "finished"]
-    if len(failed):
-        raise RuntimeError(f"{len(failed)} parts failed, the first with: {failed['error'].iloc[0]}")
+    all_finished(found, "parts")
     rows = [row for part, (_, each) in zip(plan.parts, found.iterrows()) for row in _rows(part, each)]
     names = ["size", "parameters", "bits", "steps", "tokens", "seed", "post", "before", "after"]
     return pandas.DataFrame(rows, columns=names)

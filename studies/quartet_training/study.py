@@ -7,9 +7,11 @@ from typing import Any
 import pandas
 
 from ...sim.sweeps.sweep import sweep
+from ...sim.tasks.loading import task as any_task
 from ..claims import Measured
 from ..precision_training.plans import check_of_seeds_and_lengths
 from ..study import FULL, QUICK, Context, Findings, Study
+from ..sweeping import all_finished, of_data
 from .analysis import Table, by_length, growth, mean_ratio, shrinking_lead
 from .claims import CLAIMS, PAPER, TASKS
 from .pictures import differences_picture, gap_picture
@@ -102,10 +104,9 @@ def trained(task: str, part: Part, store: Path | None, report: Any = False) -> T
     """
     from .jax_trainings import trainings
 
-    found: Table = sweep(trainings, part.configs(task), store=store, name="quartet_training", progress=report)
-    failed: Table = found[found["status"] != "finished"]
-    if len(failed):
-        raise RuntimeError(f"{len(failed)} programs of {task} failed, the first with: {failed['error'].iloc[0]}")
+    configs = of_data(part.configs(task), any_task(task, **part.options))
+    found: Table = sweep(trainings, configs, store=store, name="quartet_training", progress=report)
+    all_finished(found, f"programs of {task}")
     rows = [
         (task, recipe, steps, seed, part.ratio(steps), float(row[f"{recipe} {steps} {seed}"]))
         for (_, row), names in zip(found.iterrows(), together(part.recipes))

@@ -15,6 +15,7 @@ from ...sim.sweeps.sweep import sweep
 from ...sim.tasks.loading import task as any_task
 from ...sim.tasks.task import Task
 from ...sim.training.training import Training
+from ..sweeping import all_finished
 from .arithmetics import FLOAT32, arithmetic, with_smaller_gradients
 from .curves import LEARNT, SPIKE, TURN, entropy, final_loss, onset, spike_steps
 from .settings import Part, Proxy, Setting
@@ -92,9 +93,7 @@ def trained(
     # the rows hold recipes, which are no plain data that `space` would take
     space = Space((), Design("list"), rows=tuple(rows))
     found = sweep(task, space, training=training, store=store, name=f"stability, {task.name}", progress=report)
-    failed: Table = found[found["status"] != "finished"]
-    if len(failed):
-        raise RuntimeError(f"{len(failed)} trainings of {task.name} failed, the first with: {failed['error'].iloc[0]}")
+    all_finished(found, f"trainings of {task.name}")
     with Store(store, read_only=True) as kept:
         return kept.frame(keys=found["key"].tolist(), curves=True)
 

@@ -10,6 +10,7 @@ import pandas
 from ...sim.sweeps.designs import Design
 from ...sim.sweeps.space import Space
 from ...sim.sweeps.sweep import sweep
+from ..sweeping import all_finished
 from .designs import CONTEXT, PARAMETERS, Cell, Plan, rows, training
 
 Table = Any
@@ -54,9 +55,7 @@ def _of_size(
     options = {"size": size, "context": CONTEXT, "valid_samples": _VALID}
     runs = sweep("text", space, training=training(cells[0].steps), task_options=options, store=store,
                  name="trained_scaling_law", progress=told)  # fmt: skip
-    failed: Table = runs[runs["status"] != "finished"]
-    if len(failed):
-        raise RuntimeError(f"{len(failed)} trainings of {size} failed, the first with: {failed['error'].iloc[0]}")
+    all_finished(runs, f"trainings of {size}")
     _check_order(runs, cells, seeds)
     found: Table = pandas.DataFrame([facts(cell) for cell in cells for _ in range(seeds)])
     diverged = runs["diverged"].astype(bool).to_numpy()
